@@ -1,0 +1,36 @@
+"""Generative adversarial networks, as the book derives, runs and checks them."""
+
+from ganlib import objectives
+from ganlib import plotting as plot
+from ganlib.data import Data, load
+from ganlib.networks import (
+    MaxoutDiscriminator,
+    MLPDiscriminator,
+    MLPGenerator,
+    Noise,
+    load_network,
+    save_network,
+)
+from ganlib.sampling import interpolate, nearest, sample, walk
+from ganlib.training import Game, Schedule, train
+
+__all__ = [
+    "Data",
+    "Game",
+    "MLPDiscriminator",
+    "MLPGenerator",
+    "MaxoutDiscriminator",
+    "Noise",
+    "Schedule",
+    "interpolate",
+    "load",
+    "load_network",
+    "nearest",
+    "objectives",
+    "plot",
+    "sample",
+    "save_network",
+    "train",
+    "walk",
+]
+__version__ = "0.1.0"

@@ -1,0 +1,199 @@
+"""The command `ganlib`: train, sample, interpolate, and list the recipes."""
+
+import json
+import sys
+from pathlib import Path
+
+import click
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+
+import ganlib
+from ganlib import plotting
+from ganlib.recipes import RECIPES
+from ganlib.training import CHECKPOINT, GENERATOR
+
+INTERRUPTED = 130  # what shells expect of a command that Ctrl-C ended
+
+
+class _Commands(click.Group):
+    """Turns the errors that ganlib raises on purpose into a message and exit code 1."""
+
+    def invoke(self, context):
+        try:
+            return super().invoke(context)
+        except (ValueError, OSError, FloatingPointError) as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(ganlib.__version__)
+def main():
+    """Train generative adversarial networks and look at what they draw.
+
+    `ganlib train digits --out runs/digits` needs no network and no GPU. Exit codes: 0 done,
+    1 failed, 2 wrong usage, 130 interrupted (the run is saved).
+    """
+
+
+@main.command("recipes")
+def list_recipes():
+    """List the recipes: what, on which data, how long."""
+    for name, recipe in RECIPES.items():
+        click.echo(f"{name}\n  {recipe.summary}")
+        click.echo(f"  data    {recipe.data}")
+        click.echo(f"  length  {recipe.steps:,} steps ({recipe.length})")
+        click.echo(f"  time    {recipe.time}")
+
+
+@main.command()
+@click.argument("recipe", type=click.Choice(list(RECIPES)))
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    required=True,
+    help="Folder of the run. If it holds a checkpoint, the run goes on from there.",
+)
+@click.option("--data", help="Another source of images: a name, a folder, a .npy file.")
+@click.option("--steps", type=click.IntRange(1), help="Moves of G in all; the recipe's without.")
+@click.option("--batch-size", type=click.IntRange(1), help="The recipe's without.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--log-every", type=click.IntRange(1), help="Steps between entries of the history.")
+@click.option(
+    "--save-every",
+    type=click.IntRange(1),
+    default=1000,
+    show_default=True,
+    help="Steps between checkpoints.",
+)
+@click.option(
+    "--accelerator",
+    default="auto",
+    show_default=True,
+    help="cpu, cuda, mps, or auto: the best there is.",
+)
+@click.option("--devices", default="1", show_default=True, help="How many a machine, or auto.")
+@click.option("--nodes", type=click.IntRange(1), default=1, show_default=True, help="Machines.")
+@click.option(
+    "--precision",
+    type=click.Choice(["32-true", "bf16-mixed"]),
+    default="32-true",
+    show_default=True,
+)
+@click.option("--dry-run", is_flag=True, help="Print what would run, and stop.")
+def train(
+    recipe, out, data, steps, batch_size, seed, log_every, save_every,
+    accelerator, devices, nodes, precision, dry_run,
+):  # fmt: skip
+    """Train RECIPE into a folder; the same command resumes it.
+
+    Writes checkpoint.pt (to go on from), generator.safetensors (to sample from), samples.png,
+    curves.png and history.json. Ctrl-C saves the run first.
+    """
+    chosen = RECIPES[recipe]
+    options = chosen.training | {"save_every": save_every}
+    options |= {"batch_size": batch_size} if batch_size else {}
+    options |= {"log_every": log_every} if log_every else {}
+    if dry_run:
+        plan = {
+            "recipe": recipe,
+            "data": data or chosen.data,
+            "generator": chosen.generator,
+            "discriminator": chosen.discriminator,
+            "optimizer": {"class": chosen.optimizer.__name__, **chosen.options},
+            "schedule": chosen.schedule and chosen.schedule.__name__,
+            "start_at_mean": chosen.start_at_mean,
+            "steps": steps or chosen.steps,
+            "seed": seed,
+            **options,
+            "accelerator": accelerator,
+            "devices": devices,
+            "nodes": nodes,
+            "precision": precision,
+            "out": str(out),
+            "goes_on_from_checkpoint": (out / CHECKPOINT).exists(),
+        }
+        click.echo(json.dumps(plan, indent=2))
+        return
+    fabric = Fabric(
+        accelerator=accelerator,
+        devices=devices if devices == "auto" else int(devices),
+        num_nodes=nodes,
+        precision=precision,
+    )
+    fabric.launch()
+    try:
+        game = chosen.run(data=data, steps=steps, seed=seed, out=out, fabric=fabric, **options)
+    except KeyboardInterrupt as interrupt:
+        click.echo(f"Interrupted: {interrupt}; the same command goes on from {out}.", err=True)
+        sys.exit(INTERRUPTED)
+    if fabric.is_global_zero:
+        _save(plotting.grid(ganlib.sample(game.generator, 64)), out / "samples.png")
+        curves = plotting.history(game.history, reference=0.5)
+        _save(curves, out / "curves.png")
+        (out / "history.json").write_text(json.dumps(game.history, indent=1) + "\n")
+        click.echo(
+            f"{out}: step {game.step:,}, D(x) {game.history['D(x)'][-1]:.2f}, "
+            f"D(G(z)) {game.history['D(G(z))'][-1]:.2f}. "
+            f"Look at {out / 'samples.png'} and {out / 'curves.png'}."
+        )
+
+
+def _run_argument(command):
+    folder = click.Path(exists=True, file_okay=False, path_type=Path)
+    return click.argument("run", type=folder)(command)
+
+
+def _out_option(default: str):
+    return click.option(
+        "--out",
+        type=click.Path(dir_okay=False, path_type=Path),
+        help=f".png for a picture, .npy for the numbers in [0, 1].  [default: RUN/{default}]",
+    )
+
+
+@main.command()
+@_run_argument
+@click.option("-n", type=click.IntRange(1), default=64, show_default=True, help="How many.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@_out_option("samples.png")
+def sample(run, n, seed, out):
+    """Draw samples from the generator in the folder RUN."""
+    images = ganlib.sample(_generator(run), n, seed=seed)
+    _deliver(images, lambda: plotting.grid(images), out or run / "samples.png")
+
+
+@main.command()
+@_run_argument
+@click.option("--rows", type=click.IntRange(1), default=6, show_default=True, help="Walks.")
+@click.option("--steps", type=click.IntRange(2), default=9, show_default=True, help="Images each.")
+@click.option("--spherical", is_flag=True, help="Walk along arcs instead of straight lines.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@_out_option("interpolation.png")
+def interpolate(run, rows, steps, spherical, seed, out):
+    """Walk through z between pairs of random points, with the generator in the folder RUN."""
+    G = _generator(run)
+    z0, z1 = G.noise(2 * rows, seed=seed).chunk(2)
+    images = ganlib.interpolate(G, z0, z1, steps, spherical=spherical)
+    _deliver(images, lambda: plotting.strip(images), out or run / "interpolation.png")
+
+
+def _generator(run: Path) -> torch.nn.Module:
+    if not (run / GENERATOR).exists():
+        raise click.ClickException(f"{run} holds no {GENERATOR}: train into it first")
+    return ganlib.load_network(run / GENERATOR)
+
+
+def _deliver(images: torch.Tensor, draw, out: Path) -> None:
+    if out.suffix == ".npy":
+        np.save(out, images.numpy())
+    else:
+        _save(draw(), out)
+    click.echo(out)
+
+
+def _save(figure, path: Path) -> None:
+    figure.savefig(path)
+    plt.close(figure)

@@ -1,0 +1,341 @@
+"""The players: generators, discriminators, and the noise that feeds a generator.
+
+Every generator has an attribute `noise`, the law p_z that it pushes forward, and every network an
+attribute `config`, the plain values that `build` makes it again from. D returns logits.
+"""
+
+import json
+import math
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+from torch.nn.functional import linear
+
+__all__ = [
+    "MLPDiscriminator",
+    "MLPGenerator",
+    "Maxout",
+    "MaxoutDiscriminator",
+    "Noise",
+    "build",
+    "load_network",
+    "mode",
+    "save_network",
+]
+
+
+@dataclass(frozen=True)
+class Noise:
+    """The law p_z of G's input; both laws have mean 0 and variance 1 in every coordinate.
+
+    Args:
+        dim: Number of coordinates of z.
+        law: "normal" for N(0, I), "uniform" for U(−√3, √3) in every coordinate.
+
+    Raises:
+        ValueError: `dim` is below 1 or `law` is not one of the two.
+    """
+
+    dim: int
+    law: str = "normal"
+
+    def __post_init__(self):
+        if self.dim < 1:
+            raise ValueError(f"dim must be at least 1, got {self.dim}")
+        if self.law not in ("normal", "uniform"):
+            raise ValueError(f"law must be 'normal' or 'uniform', got {self.law!r}")
+
+    def __call__(self, n: int, like: Tensor | None = None, seed: int | None = None) -> Tensor:
+        """Draw n points z.
+
+        Args:
+            n: How many.
+            like: The draws take this tensor's device and dtype; float32 on the CPU without it.
+            seed: Draw on the CPU from this seed, so that z is the same on every device; without
+                it, draw on the device from PyTorch's global generator.
+
+        Returns:
+            (n, dim) noise.
+        """
+        target = torch.empty(0) if like is None else like
+        generator = None if seed is None else torch.Generator().manual_seed(seed)
+        device = target.device if seed is None else "cpu"
+        z = torch.empty(n, self.dim, dtype=target.dtype, device=device)
+        if self.law == "normal":
+            z.normal_(generator=generator)
+        else:
+            z.uniform_(-math.sqrt(3), math.sqrt(3), generator=generator)
+        return z.to(target.device)
+
+
+class _Network(nn.Module):
+    """Keeps the arguments a network was made with, so that `build` can make it again."""
+
+    def __init__(self, **config):
+        super().__init__()
+        self.config = {"network": type(self).__name__, **config}
+
+
+def _init_uniform(module: nn.Module, bound: float) -> None:
+    """Draw every weight from U(−bound, bound) and set every bias to 0."""
+    for name, parameter in module.named_parameters():
+        if name.endswith("bias"):
+            nn.init.zeros_(parameter)
+        else:
+            nn.init.uniform_(parameter, -bound, bound)
+
+
+class MLPGenerator(_Network):
+    """z → x through fully connected ReLU layers.
+
+    The 2014 paper's generator for MNIST is `MLPGenerator(Noise(100, "uniform"), (1, 28, 28),
+    hidden=(1200, 1200), init=0.05)` after `start_at_mean(images)`.
+
+    Args:
+        noise: The law p_z of z.
+        shape: Shape of one sample, such as (1, 28, 28), or (1,) on the line.
+        hidden: Width of each hidden layer.
+        output: "sigmoid" for images in [0, 1], "identity" for any real number.
+        init: Weights start in U(−init, init), biases at 0; PyTorch's default without it.
+
+    Raises:
+        ValueError: `output` is neither of the two.
+    """
+
+    def __init__(
+        self,
+        noise: Noise,
+        shape: Sequence[int],
+        hidden: Sequence[int] = (256, 256),
+        output: str = "sigmoid",
+        init: float | None = None,
+    ):
+        super().__init__(
+            noise={"dim": noise.dim, "law": noise.law},
+            shape=list(shape),
+            hidden=list(hidden),
+            output=output,
+            init=init,
+        )
+        if output not in ("sigmoid", "identity"):
+            raise ValueError(f"output must be 'sigmoid' or 'identity', got {output!r}")
+        self.noise = noise
+        self.shape = tuple(shape)
+        widths = [noise.dim, *hidden]
+        self.hidden = nn.Sequential()
+        for before, after in pairwise(widths):
+            self.hidden.extend([nn.Linear(before, after), nn.ReLU()])
+        self.last = nn.Linear(widths[-1], math.prod(shape))
+        self.output = nn.Sigmoid() if output == "sigmoid" else nn.Identity()
+        if init is not None:
+            _init_uniform(self, init)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """(N, noise.dim) → (N, *shape)."""
+        return self.output(self.last(self.hidden(z))).unflatten(1, self.shape)
+
+    @torch.no_grad()
+    def start_at_mean(self, images: Tensor) -> None:
+        """Set the output bias so that a zero pre-activation gives the mean image.
+
+        The bias becomes the logit of each pixel's mean, clipped to [1e-7, 1 − 1e-7], as in the
+        code released with the 2014 paper.
+
+        Args:
+            images: (N, *shape) uint8, or float in [0, 1].
+
+        Raises:
+            ValueError: The images have another shape, or the output is not a sigmoid.
+        """
+        if self.config["output"] != "sigmoid":
+            raise ValueError("start_at_mean needs a generator whose output is 'sigmoid'")
+        if tuple(images.shape[1:]) != self.shape:
+            raise ValueError(
+                f"images must have shape (N, {', '.join(map(str, self.shape))}), "
+                f"got {tuple(images.shape)}"
+            )
+        mean = images.flatten(1).double().mean(0) / (255 if images.dtype == torch.uint8 else 1)
+        self.last.bias.copy_(torch.logit(mean, eps=1e-7))
+
+
+class MLPDiscriminator(_Network):
+    """x → logit through fully connected leaky ReLU layers (slope 0.2).
+
+    Args:
+        shape: Shape of one sample.
+        hidden: Width of each hidden layer.
+        dropout: Probability with which each hidden unit is dropped in training.
+    """
+
+    def __init__(
+        self, shape: Sequence[int], hidden: Sequence[int] = (256, 256), dropout: float = 0.0
+    ):
+        super().__init__(shape=list(shape), hidden=list(hidden), dropout=dropout)
+        widths = [math.prod(shape), *hidden]
+        layers: list[nn.Module] = [nn.Flatten()]
+        for before, after in pairwise(widths):
+            layers += [nn.Linear(before, after), nn.LeakyReLU(0.2)]
+            if dropout:
+                layers.append(nn.Dropout(dropout))
+        self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, *shape) → (N, 1) logits."""
+        return self.layers(x)
+
+
+class Maxout(nn.Module):
+    """Each unit is the largest of several affine maps (Goodfellow et al., 2013, Maxout networks).
+
+    Args:
+        inputs: Width of the input.
+        units: Width of the output.
+        pieces: Affine maps per unit.
+    """
+
+    def __init__(self, inputs: int, units: int, pieces: int):
+        super().__init__()
+        self.units, self.pieces = units, pieces
+        made = nn.Linear(inputs, units * pieces)
+        self.weight, self.bias = made.weight, made.bias
+
+    def extra_repr(self) -> str:
+        return f"{self.weight.shape[1]}, units={self.units}, pieces={self.pieces}"
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, inputs) → (N, units)."""
+        return linear(x, self.weight, self.bias).unflatten(1, (self.units, self.pieces)).amax(2)
+
+
+class MaxoutDiscriminator(_Network):
+    """The 2014 paper's discriminator: maxout layers with dropout on the input of every layer.
+
+    The defaults are those of the released MNIST recipe: two layers of 240 units with 5 pieces,
+    each input kept with probability 0.8 at the image and 0.5 above, kept values divided by that
+    probability, weights from U(−0.005, 0.005), biases 0.
+
+    Args:
+        shape: Shape of one sample.
+        units: Width of each maxout layer.
+        pieces: Affine maps per unit.
+        keep_input: Probability of keeping a pixel in training.
+        keep_hidden: Probability of keeping a hidden unit in training.
+        init: Weights start in U(−init, init).
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        units: Sequence[int] = (240, 240),
+        pieces: int = 5,
+        keep_input: float = 0.8,
+        keep_hidden: float = 0.5,
+        init: float = 0.005,
+    ):
+        super().__init__(
+            shape=list(shape),
+            units=list(units),
+            pieces=pieces,
+            keep_input=keep_input,
+            keep_hidden=keep_hidden,
+            init=init,
+        )
+        widths = [math.prod(shape), *units]
+        layers: list[nn.Module] = [nn.Flatten(), nn.Dropout(1 - keep_input)]
+        for before, after in pairwise(widths):
+            layers += [Maxout(before, after, pieces), nn.Dropout(1 - keep_hidden)]
+        self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], 1))
+        _init_uniform(self, init)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, *shape) → (N, 1) logits."""
+        return self.layers(x)
+
+
+_NETWORKS = {
+    network.__name__: network for network in (MLPGenerator, MLPDiscriminator, MaxoutDiscriminator)
+}
+
+
+def build(config: dict) -> nn.Module:
+    """Make a network from its `config`: only the classes of this module, only plain values.
+
+    Args:
+        config: {"network": class name, argument: value, ...}; `noise` as {"dim": ..., "law": ...}.
+
+    Returns:
+        The network, freshly initialised.
+
+    Raises:
+        ValueError: No network of this module has that name, or it takes no such argument.
+    """
+    arguments = dict(config)
+    name = arguments.pop("network", None)
+    if name not in _NETWORKS:
+        raise ValueError(f"network must be one of {', '.join(_NETWORKS)}, got {name!r}")
+    if "noise" in arguments:
+        arguments["noise"] = Noise(**arguments["noise"])
+    try:
+        return _NETWORKS[name](**arguments)
+    except TypeError as error:
+        raise ValueError(f"{name} cannot be built from {arguments}: {error}") from error
+
+
+def save_network(network: nn.Module, path: str | os.PathLike) -> None:
+    """Write a network's weights as safetensors, with its `config` (if it has one) as metadata."""
+    about = {"class": type(network).__name__, "config": getattr(network, "config", None)}
+    weights = {name: w.detach().cpu().clone() for name, w in network.state_dict().items()}
+    Path(path).write_bytes(save(weights, metadata={"ganlib": json.dumps(about)}))
+
+
+def load_network(path: str | os.PathLike) -> nn.Module:
+    """Read a network that `save_network` wrote. Nothing in the file is executed.
+
+    Returns:
+        The network, on the CPU, in evaluation mode.
+
+    Raises:
+        FileNotFoundError: Nothing is at `path`.
+        ValueError: The file is damaged, was not written by ganlib, or holds a network that ganlib
+            does not know how to build.
+    """
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"path must be a file of weights, got {path}, and none is there")
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a readable safetensors file: {error}") from error
+    if "ganlib" not in metadata:
+        raise ValueError(f"{path} was not written by ganlib: its metadata names no network")
+    about = json.loads(metadata["ganlib"])
+    if about["config"] is None:
+        raise ValueError(
+            f"{path} holds the weights of a {about['class']}, which ganlib cannot build: make it "
+            "yourself and give it the weights that safetensors.torch.load_file reads"
+        )
+    network = build(about["config"])
+    network.load_state_dict(load_file(path))
+    return network.eval()
+
+
+@contextmanager
+def mode(*networks: nn.Module, training: bool) -> Iterator[None]:
+    """Put networks into training or evaluation mode for a while; every module's own comes back."""
+    modules = [module for network in networks for module in network.modules()]
+    before = [module.training for module in modules]
+    for network in networks:
+        network.train(training)
+    try:
+        yield
+    finally:
+        for module, was in zip(modules, before, strict=True):
+            module.training = was

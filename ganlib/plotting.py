@@ -1,0 +1,245 @@
+"""Figures of images, of training and of densities. Nothing else draws.
+
+Every function returns a new Matplotlib figure and leaves Matplotlib's global style alone.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+from torch.nn.functional import interpolate as resize
+from torch.nn.functional import pad
+
+from ganlib.data import to_float
+
+__all__ = ["densities", "grid", "history", "lines", "mosaic", "strip"]
+
+CELL = 56  # pixels to which the shorter side of a small image is enlarged
+GUTTER = 6  # white pixels between two images
+STYLE = {
+    "figure.dpi": 120,
+    "figure.figsize": (6.4, 3.6),
+    "figure.constrained_layout.use": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.3,
+    "font.size": 10,
+    "legend.frameon": False,
+    # Okabe and Ito's colours, which colour-blind readers can tell apart
+    "axes.prop_cycle": plt.cycler(
+        color=["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000"]
+    ),
+}
+DATA, GENERATED = "#000000", "#009e73"
+JUDGED, OPTIMAL = "#0072b2", "#d55e00"
+
+
+def mosaic(images: Tensor, columns: int | None = None) -> np.ndarray:
+    """Lay images out row by row with white gutters; small ones are enlarged smoothly.
+
+    An 8×8 digit shown pixel by pixel is hard to read: bicubic enlargement shows what the eye would
+    make of it from further away. The numbers themselves are not changed by it.
+
+    Args:
+        images: (N, 1, H, W) or (N, 3, H, W), uint8, or float in [0, 1].
+        columns: Images in a row; without it the mosaic is about square.
+
+    Returns:
+        (height, width) or (height, width, 3) float array in [0, 1].
+
+    Raises:
+        ValueError: The shape is another one, there is no image, columns is below 1, or a value
+            lies outside [0, 1].
+    """
+    if images.ndim != 4 or images.shape[1] not in (1, 3) or not len(images):
+        raise ValueError(
+            f"images must have shape (N, 1, H, W) or (N, 3, H, W), got {tuple(images.shape)}"
+        )
+    columns = math.ceil(math.sqrt(len(images))) if columns is None else columns
+    if columns < 1:
+        raise ValueError(f"columns must be at least 1, got {columns}")
+    shown = to_float(images.detach().cpu())
+    low, high = shown.min().item(), shown.max().item()
+    if not (low >= 0 and high <= 1):
+        raise ValueError(f"images must lie in [0, 1], got values from {low:.3g} to {high:.3g}")
+    scale = math.ceil(CELL / min(shown.shape[2:]))
+    if scale > 1:
+        shown = resize(shown, scale_factor=scale, mode="bicubic").clamp(0, 1)
+    shown = pad(shown, (0, GUTTER, 0, GUTTER), value=1.0)
+    rows = math.ceil(len(shown) / columns)
+    blank = torch.ones(rows * columns - len(shown), *shown.shape[1:])
+    cells = torch.cat([shown, blank]).unflatten(0, (rows, columns))
+    picture = cells.permute(2, 0, 3, 1, 4).flatten(3, 4).flatten(1, 2)
+    picture = pad(picture, (GUTTER, 0, GUTTER, 0), value=1.0)
+    return (picture[0] if len(picture) == 1 else picture.permute(1, 2, 0)).numpy()
+
+
+def grid(
+    images: Tensor, columns: int | None = None, row_labels: Sequence[str] = (), title: str = ""
+) -> Figure:
+    """A sheet of images.
+
+    Args:
+        images: (N, 1, H, W) or (N, 3, H, W), uint8, or float in [0, 1].
+        columns: Images in a row; about square without it.
+        row_labels: What stands left of each row.
+        title: What stands above.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: As `mosaic`, or there is not one label for each row.
+    """
+    picture = mosaic(images, columns)
+    cell = _cells(images, picture)
+    rows = round(picture.shape[0] / cell)
+    if row_labels and len(row_labels) != rows:
+        raise ValueError(f"row_labels must name each of the {rows} rows, got {len(row_labels)}")
+    height, width = picture.shape[:2]
+    with plt.rc_context(STYLE):
+        inches = min(6.4, width / 90)
+        figure, axes = plt.subplots(figsize=(inches, inches * height / width + 0.3 * bool(title)))
+        axes.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="antialiased")
+        axes.set(title=title, xticks=[], yticks=[])
+        axes.spines[:].set_visible(False)
+        if row_labels:
+            centres = [GUTTER + (row + 0.5) * cell for row in range(rows)]
+            axes.set_yticks(centres, row_labels)
+            axes.tick_params(length=0)
+        axes.grid(False)
+    return figure
+
+
+def _cells(images: Tensor, picture: np.ndarray) -> int:
+    """Height of one row of the picture."""
+    return math.ceil(CELL / min(images.shape[2:])) * images.shape[2] + GUTTER
+
+
+def strip(images: Tensor, row_labels: Sequence[str] = (), title: str = "") -> Figure:
+    """Walks through z, one a row, with the share t of the way below.
+
+    Args:
+        images: (steps, C, H, W) or (N, steps, C, H, W), as `interpolate` returns them.
+        row_labels: What stands left of each row.
+        title: What stands above.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: As `grid`.
+    """
+    steps = images.shape[-4]
+    figure = grid(images.reshape(-1, *images.shape[-3:]), steps, row_labels, title)
+    (axes,) = figure.axes
+    cell = (axes.images[0].get_size()[1] - GUTTER) / steps
+    places = [GUTTER + (i + 0.5) * cell for i in (0, (steps - 1) / 2, steps - 1)]
+    with plt.rc_context(STYLE):
+        axes.set_xticks(places, ["t = 0", "t = 1/2", "t = 1"])
+        axes.tick_params(length=0)
+    return figure
+
+
+def history(
+    history: Mapping[str, Sequence[float]],
+    names: Sequence[str] = ("D(x)", "D(G(z))"),
+    ylabel: str = "",
+    reference: float | None = None,
+) -> Figure:
+    """Curves of a training run over its steps.
+
+    Args:
+        history: What `train` measured: "step" and lists of the same length.
+        names: Which of them to draw.
+        ylabel: What stands beside the vertical axis.
+        reference: Height of a dashed line to compare with, such as 1/2 for D(x) and D(G(z)).
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: A name is not in the history.
+    """
+    missing = [name for name in names if name not in history]
+    if missing:
+        raise ValueError(f"names must be among {', '.join(history)}, got {', '.join(missing)}")
+    curves = {name: history[name] for name in names}
+    figure = lines(history["step"], curves, "step", ylabel)
+    if reference is not None:
+        figure.axes[0].axhline(reference, color="black", linewidth=1, linestyle="--")
+    return figure
+
+
+def lines(
+    x: Sequence[float] | np.ndarray,
+    curves: Mapping[str, Sequence[float] | np.ndarray],
+    xlabel: str = "",
+    ylabel: str = "",
+    points: Mapping[str, tuple[float, float]] | None = None,
+) -> Figure:
+    """Curves over one axis, each with its name in the legend.
+
+    Args:
+        x: (n,) places.
+        curves: Name → (n,) heights.
+        xlabel: What stands below the axis.
+        ylabel: What stands beside the axis.
+        points: Name → (x, y) of single points to mark.
+
+    Returns:
+        The figure.
+    """
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots()
+        for name, heights in curves.items():
+            axes.plot(x, heights, label=name)
+        for name, (place, height) in (points or {}).items():
+            axes.plot(place, height, "o", color="black", label=name)
+        axes.set(xlabel=xlabel, ylabel=ylabel)
+        axes.legend()
+    return figure
+
+
+def densities(
+    x: np.ndarray,
+    p_data: np.ndarray,
+    p_g: np.ndarray,
+    D: np.ndarray | None = None,
+    D_star: np.ndarray | None = None,
+) -> Figure:
+    """Two densities and the discriminators between them, drawn as in the 2014 paper's figure 1.
+
+    p_data is black and dotted, p_g green and solid, D blue and dashed; D* is a thin orange line.
+    D and D* have an axis of their own, from 0 to 1, on the right.
+
+    Args:
+        x: (n,) places.
+        p_data: (n,) density of the data.
+        p_g: (n,) density of the generator.
+        D: (n,) a discriminator's answers in [0, 1].
+        D_star: (n,) the optimal discriminator's.
+
+    Returns:
+        The figure.
+    """
+    with plt.rc_context(STYLE):
+        figure, left = plt.subplots()
+        left.plot(x, p_data, color=DATA, linestyle=":", linewidth=2, label="p_data")
+        left.plot(x, p_g, color=GENERATED, linewidth=2, label="p_g")
+        left.set(xlabel="x", ylabel="density", ylim=(0, None))
+        right = left.twinx()
+        right.spines.right.set_visible(True)
+        right.grid(False)
+        right.set(ylabel="D(x)", ylim=(-0.02, 1.02))
+        if D_star is not None:
+            right.plot(x, D_star, color=OPTIMAL, linewidth=1.5, label="D*")
+        if D is not None:
+            right.plot(x, D, color=JUDGED, linestyle="--", linewidth=2, label="D")
+        figure.legend(loc="outside upper center", ncols=4)
+    return figure

@@ -1,0 +1,179 @@
+"""Looking at a generator: samples, walks through z, and the nearest training images."""
+
+import torch
+from torch import Tensor, nn
+
+from ganlib.data import to_float
+from ganlib.networks import mode
+
+__all__ = ["interpolate", "nearest", "sample", "walk"]
+
+
+@torch.no_grad()
+def generate(G: nn.Module, z: Tensor, y: Tensor | None = None, batch_size: int = 1000) -> Tensor:
+    """G(z, y) in evaluation mode, a batch at a time.
+
+    Args:
+        G: Generator; its mode comes back as it was.
+        z: (N, dim) noise, on any device.
+        y: (N, ...) conditions, or None.
+        batch_size: How many to make at once.
+
+    Returns:
+        (N, ...) samples, float, on the CPU.
+
+    Raises:
+        ValueError: z and y differ in number.
+    """
+    if y is not None and len(y) != len(z):
+        raise ValueError(f"y must have one condition for each of the {len(z)} z, got {len(y)}")
+    like = next(G.parameters())
+    batches = []
+    with mode(G, training=False):
+        for start in range(0, len(z), batch_size):
+            part = slice(start, start + batch_size)
+            conditions = () if y is None else (y[part].to(like.device),)
+            batches.append(G(z[part].to(like), *conditions).cpu())
+    return torch.cat(batches)
+
+
+def sample(G: nn.Module, n: int = 64, y: Tensor | None = None, *, seed: int = 0) -> Tensor:
+    """Draw samples: z ~ p_z pushed through G. The first come, none is chosen.
+
+    Args:
+        G: Generator with an attribute `noise`.
+        n: How many.
+        y: (n, ...) conditions, or None.
+        seed: Of z; it gives the same z on every device.
+
+    Returns:
+        (n, ...) samples, float, on the CPU.
+
+    Raises:
+        ValueError: n is below 1, or y does not hold n conditions.
+    """
+    if n < 1:
+        raise ValueError(f"n must be at least 1, got {n}")
+    return generate(G, G.noise(n, next(G.parameters()), seed=seed), y)
+
+
+def walk(z0: Tensor, z1: Tensor, steps: int = 9, *, spherical: bool = False) -> Tensor:
+    """Points on the way from z0 to z1, both ends included, equally spaced.
+
+    Linear: (1 − t) z0 + t z1. Spherical: along the arc, sin((1 − t)ω)/sin ω · z0 +
+    sin(tω)/sin ω · z1 with ω the angle between z0 and z1 (Shoemake, 1985); where the two have one
+    direction it is linear.
+
+    Args:
+        z0: (dim,) or (N, dim) starts.
+        z1: Ends, of the same shape.
+        steps: Points on each way, at least 2.
+        spherical: Follow the arc, which suits normal noise, whose norm hardly varies.
+
+    Returns:
+        (steps, dim) or (N, steps, dim).
+
+    Raises:
+        ValueError: The shapes differ, steps is below 2, or a spherical way has an end at 0 or two
+            opposite ends, between which no arc is the shortest.
+    """
+    if z0.shape != z1.shape or z0.ndim not in (1, 2):
+        raise ValueError(
+            "z0 and z1 must have one shape, (dim,) or (N, dim), got "
+            f"{tuple(z0.shape)} and {tuple(z1.shape)}"
+        )
+    if steps < 2:
+        raise ValueError(f"steps must be at least 2, got {steps}")
+    t = torch.linspace(0, 1, steps, dtype=z0.dtype, device=z0.device).unsqueeze(-1)
+    start, end = z0.unsqueeze(-2), z1.unsqueeze(-2)
+    a, b = 1 - t, t
+    if spherical:
+        norms = start.norm(dim=-1, keepdim=True), end.norm(dim=-1, keepdim=True)
+        if (norms[0] == 0).any() or (norms[1] == 0).any():
+            raise ValueError("z0 and z1 must not be 0 for a spherical way: 0 has no direction")
+        u, v = start / norms[0], end / norms[1]
+        # Kahan's angle: exact for small and for nearly opposite directions, where acos is not.
+        angle = 2 * torch.atan2(
+            (u - v).norm(dim=-1, keepdim=True), (u + v).norm(dim=-1, keepdim=True)
+        )
+        if (torch.pi - angle < 1e-3).any():
+            raise ValueError(
+                "z0 and z1 must not be opposite for a spherical way: no arc is shortest"
+            )
+        sine = torch.sin(angle)
+        bent = sine > 1e-4
+        a = torch.where(bent, torch.sin((1 - t) * angle) / sine, a)
+        b = torch.where(bent, torch.sin(t * angle) / sine, b)
+    points = a * start + b * end
+    points[..., 0, :], points[..., -1, :] = z0, z1  # to the bit
+    return points
+
+
+def interpolate(
+    G: nn.Module,
+    z0: Tensor,
+    z1: Tensor,
+    steps: int = 9,
+    y: Tensor | None = None,
+    *,
+    spherical: bool = False,
+) -> Tensor:
+    """G along the `walk` from z0 to z1 (Goodfellow et al., 2014, figure 3).
+
+    Args:
+        G: Generator.
+        z0: (dim,) or (N, dim) starts.
+        z1: Ends, of the same shape.
+        steps: Images on each way, at least 2.
+        y: Condition of each way, () or (N,) or with further dimensions; None without.
+        spherical: Follow the arc instead of the straight line.
+
+    Returns:
+        (steps, ...) or (N, steps, ...) samples, float, on the CPU.
+
+    Raises:
+        ValueError: As `walk` does.
+    """
+    points = walk(z0, z1, steps, spherical=spherical)
+    if y is not None:
+        y = y.unsqueeze(z0.ndim - 1).expand(*points.shape[:-1], *y.shape[z0.ndim - 1 :])
+        y = y.flatten(0, z0.ndim - 1)
+    return generate(G, points.flatten(0, -2), y).unflatten(0, points.shape[:-1])
+
+
+def nearest(
+    images: Tensor, data: Tensor, k: int = 1, *, batch_size: int = 64
+) -> tuple[Tensor, Tensor]:
+    """The k nearest data of each image, by Euclidean distance, exactly.
+
+    Differences are squared and summed as they are: the shortcut |a|² − 2ab + |b|² loses the digits
+    that near neighbours differ in.
+
+    Args:
+        images: (N, ...) uint8, or float in [0, 1].
+        data: (M, ...) uint8, or float in [0, 1], of the same shape.
+        k: How many neighbours, from 1 to M.
+        batch_size: Images compared at once; memory grows with it, the answer does not change.
+
+    Returns:
+        Distances (N, k) in ascending order, in the unit of the images, and the neighbours' places
+        in `data` (N, k); the first of equals comes first.
+
+    Raises:
+        ValueError: The shapes differ, or k is out of range.
+    """
+    if images.shape[1:] != data.shape[1:]:
+        raise ValueError(
+            f"images and data must have one shape, got {tuple(images.shape[1:])} and "
+            f"{tuple(data.shape[1:])}"
+        )
+    if not 1 <= k <= len(data):
+        raise ValueError(f"k must be from 1 to {len(data)} (the data), got {k}")
+    points = to_float(data.flatten(1))
+    distances, places = [], []
+    for batch in to_float(images.flatten(1)).to(points.device).split(batch_size):
+        far = torch.cdist(batch, points, compute_mode="donot_use_mm_for_euclid_dist")
+        near = far.sort(dim=1, stable=True)
+        distances.append(near.values[:, :k])
+        places.append(near.indices[:, :k])
+    return torch.cat(distances), torch.cat(places)

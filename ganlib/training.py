@@ -1,0 +1,614 @@
+"""Algorithm 1: one loop for every GAN of the book.
+
+G takes (z, y), D takes (x, y), and y is optional: an unconditional GAN is a conditional one with
+nothing to condition on. `Game` holds the players and all that changes while they play, and its
+`play_step` is the algorithm; `train` plays a game to its end, or on from where it stopped.
+"""
+
+import copy
+import hashlib
+import math
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+from tqdm import tqdm
+
+from ganlib.data import Minibatches, derive_seed
+from ganlib.networks import mode, save_network
+from ganlib.objectives import GENERATOR_LOSSES, discriminator_loss, l1_loss
+
+__all__ = ["CHECKPOINT", "GENERATOR", "Game", "Schedule", "train"]
+
+CHECKPOINT = "checkpoint.pt"  # in a run's folder: all that the run needs to go on
+GENERATOR = "generator.safetensors"  # beside it: all that sampling needs
+FORMAT = 1  # of the checkpoint; raised whenever an older ganlib could not read the new one
+MEASURED = ("D(x)", "D(G(z))", "loss_D", "loss_G", "L1", "grad_D", "grad_G")
+
+
+class Game:
+    """The players, their optimisers, and the course of the game so far.
+
+    `train` makes one and returns it; the arguments are explained there.
+
+    Attributes:
+        G, D: The two players.
+        averaged: G with averaged weights, or None.
+        step: How often G has moved.
+        history: Lists of one length. "step" holds the step of each entry, the others means over
+            the steps since the entry before: "D(x)" and "D(G(z))" in [0, 1], "loss_D" and
+            "loss_G" in nats, "L1" in the unit of x, "grad_D" and "grad_G" the Euclidean norms of
+            the gradients that the players descended.
+    """
+
+    def __init__(
+        self,
+        G: nn.Module,
+        D: nn.Module,
+        x: Tensor,
+        y: Tensor | None,
+        *,
+        batch_size: int,
+        k: int,
+        loss: str,
+        simultaneous: bool,
+        lambda_l1: float,
+        optimizer_G: Optimizer,
+        optimizer_D: Optimizer,
+        schedulers: Sequence,
+        ema: float | None,
+        seed: int,
+        fabric: Fabric,
+    ):
+        self.G, self.D, self.fabric = G, D, fabric
+        self.k, self.simultaneous, self.lambda_l1, self.ema = k, simultaneous, lambda_l1, ema
+        self.generator_loss = GENERATOR_LOSSES[loss]
+        self.optimizer_G, self.optimizer_D = optimizer_G, optimizer_D
+        self.schedulers, self.seed = list(schedulers), seed
+        self.parameters = {"G": _trainable(G), "D": _trainable(D)}
+        self.like = self.parameters["G"][0].detach()  # z and x take its device and dtype
+        self.minibatches = Minibatches(
+            fabric.to_device(x),
+            None if y is None else fabric.to_device(y),
+            batch_size,
+            seed,
+            self.like.dtype,
+            fabric.global_rank,
+            fabric.world_size,
+        )
+        self.averaged = None if ema is None else copy.deepcopy(G).requires_grad_(False)
+        self.step = 0
+        self.history: dict[str, list] = {name: [] for name in ("step", *MEASURED)}
+        zero = torch.zeros((), device=fabric.device)
+        self.measured = dict.fromkeys(MEASURED, zero)  # in the latest step
+        self.sums = zero.repeat(len(MEASURED))  # over the steps since the latest entry
+        self.summed = 0
+        self.settings = {
+            "G": _describe(G),
+            "D": _describe(D),
+            "noise": repr(G.noise),
+            "x": _fingerprint(x),
+            "y": None if y is None else _fingerprint(y),
+            "batch_size": batch_size,
+            "k": k,
+            "loss": loss,
+            "simultaneous": simultaneous,
+            "lambda_l1": float(lambda_l1),
+            "optimizer_G": _describe_optimizer(optimizer_G),
+            "optimizer_D": _describe_optimizer(optimizer_D),
+            "schedulers": [type(scheduler).__name__ for scheduler in self.schedulers],
+            "ema": ema,
+            "seed": seed,
+            "precision": fabric.strategy.precision.precision,
+        }
+
+    @property
+    def generator(self) -> nn.Module:
+        """The generator to sample from: the averaged one where there is one."""
+        return self.G if self.averaged is None else self.averaged
+
+    # Algorithm 1 ------------------------------------------------------------------------------
+
+    def play_step(self) -> None:
+        """One iteration of Algorithm 1: D moves k times, then G moves once."""
+        if self.simultaneous:
+            x, y = self.minibatches[self.step]
+            self.move_both(x, y)
+        else:
+            for move in range(self.k):
+                x, y = self.minibatches[self.step * self.k + move]
+                self.move_D(x, y)
+            self.move_G(x, y)
+        for scheduler in self.schedulers:
+            scheduler.step()
+        self.step += 1
+        self.average()
+        self.sums += torch.stack([self.measured[name] for name in MEASURED])
+        self.summed += 1
+
+    def move_D(self, x: Tensor, y: tuple) -> None:
+        """D ascends V on m images and m samples; G stands still."""
+        with torch.no_grad():
+            fake = self.sample(len(x), y)
+        loss = self.loss_D(self.judge(x, y), self.judge(fake, y))
+        self.set_gradient("D", loss)
+        self.optimizer_D.step()
+
+    def move_G(self, x: Tensor, y: tuple) -> None:
+        """G descends its loss on m fresh samples; D stands still. Only L1 looks at x."""
+        fake = self.sample(len(x), y)
+        loss = self.loss_G(self.judge(fake, y), fake, x)
+        self.set_gradient("G", loss)
+        self.optimizer_G.step()
+
+    def move_both(self, x: Tensor, y: tuple) -> None:
+        """Both move from where they stand, on the same samples, as in the paper's released code."""
+        fake = self.sample(len(x), y)
+        fake_logits = self.judge(fake, y)
+        loss_D = self.loss_D(self.judge(x, y), fake_logits)
+        loss_G = self.loss_G(fake_logits, fake, x)
+        self.set_gradient("D", loss_D, retain_graph=True)
+        self.set_gradient("G", loss_G)
+        self.optimizer_D.step()
+        self.optimizer_G.step()
+
+    def sample(self, n: int, y: tuple) -> Tensor:
+        """n samples G(z, y), each from fresh noise."""
+        z = None if self.G.noise is None else self.G.noise(n, self.like)
+        with self.fabric.autocast():
+            return self.G(z, *y).to(self.like.dtype)
+
+    def judge(self, x: Tensor, y: tuple) -> Tensor:
+        """The logits D(x, y)."""
+        with self.fabric.autocast():
+            return self.D(x, *y).to(self.like.dtype)
+
+    def loss_D(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+        """−V(D, G)."""
+        loss = discriminator_loss(real_logits, fake_logits)
+        self.measure("D(x)", real_logits.sigmoid().mean())
+        self.measure("D(G(z))", fake_logits.sigmoid().mean())
+        self.measure("loss_D", loss)
+        return loss
+
+    def loss_G(self, fake_logits: Tensor, fake: Tensor, x: Tensor) -> Tensor:
+        """G's loss in the form chosen, plus λ·L1 where λ is not 0."""
+        loss = self.generator_loss(fake_logits)
+        self.measure("loss_G", loss)
+        if self.lambda_l1:
+            l1 = l1_loss(fake, x)
+            self.measure("L1", l1)
+            loss = loss + self.lambda_l1 * l1
+        return loss
+
+    def set_gradient(self, player: str, loss: Tensor, retain_graph: bool = False) -> None:
+        """Give one player the gradient of its loss; what it passes through on its way gets none."""
+        parameters = self.parameters[player]
+        gradient = torch.autograd.grad(loss, parameters, retain_graph=retain_graph)
+        if self.fabric.world_size > 1:  # the mean over all processes, in one message
+            flat = self.fabric.all_reduce(torch.cat([g.flatten() for g in gradient]), None, "mean")
+            pieces = flat.split([g.numel() for g in gradient])
+            gradient = [piece.view_as(p) for piece, p in zip(pieces, parameters, strict=True)]
+        self.measure(f"grad_{player}", nn.utils.get_total_norm(gradient))
+        for parameter, its_gradient in zip(parameters, gradient, strict=True):
+            parameter.grad = its_gradient
+
+    @torch.no_grad()
+    def average(self) -> None:
+        """Move the averaged weights towards G's by 1 − β, β = min(ema, step / (step + 9))."""
+        if self.averaged is None:
+            return
+        share = 1 - min(self.ema, self.step / (self.step + 9))  # a short average forgets the start
+        for mean, now in zip(self.averaged.parameters(), self.G.parameters(), strict=True):
+            mean.lerp_(now, share)
+        for kept, now in zip(self.averaged.buffers(), self.G.buffers(), strict=True):
+            kept.copy_(now)
+
+    def measure(self, name: str, number: Tensor) -> None:
+        """Note a number on its device; nothing waits for it."""
+        self.measured[name] = number.detach().float()
+
+    # The course of the game -------------------------------------------------------------------
+
+    def log(self) -> None:
+        """Add the means since the latest entry to the history.
+
+        Raises:
+            FloatingPointError: One of them is not a finite number.
+        """
+        means = (self.fabric.all_reduce(self.sums, reduce_op="mean") / self.summed).tolist()
+        for name, mean in zip(MEASURED, means, strict=True):
+            if not math.isfinite(mean):
+                raise FloatingPointError(
+                    f"{name} became {mean} in steps {self.step - self.summed + 1} to {self.step}: "
+                    "the game has diverged. A lower learning rate is the first thing to try."
+                )
+        self.history["step"].append(self.step)
+        for name, mean in zip(MEASURED, means, strict=True):
+            self.history[name].append(mean)
+        self.sums.zero_()
+        self.summed = 0
+
+    def save(self, folder: str | os.PathLike) -> None:
+        """Write `checkpoint.pt` and `generator.safetensors`, each whole or not at all.
+
+        Raises:
+            FloatingPointError: A weight is not a finite number; the files stay as they are.
+        """
+        weights = [*self.parameters["G"], *self.parameters["D"]]
+        if not torch.stack([w.detach().isfinite().all() for w in weights]).all():
+            raise FloatingPointError(
+                f"a weight became infinite or NaN by step {self.step}: the game has diverged, and "
+                f"{folder} was left as it is. A lower learning rate is the first thing to try."
+            )
+        rng = {name: self.fabric.all_gather(state) for name, state in _get_rng(self.like).items()}
+        if self.fabric.is_global_zero:
+            folder = Path(folder)
+            folder.mkdir(parents=True, exist_ok=True)
+            state = self.state_dict() | {
+                "rng": {name: states.reshape(-1, states.shape[-1]) for name, states in rng.items()}
+            }
+            _write(folder / CHECKPOINT, lambda path: torch.save(state, path))
+            _write(folder / GENERATOR, lambda path: save_network(self.generator, path))
+        self.fabric.barrier()
+
+    def state_dict(self) -> dict:
+        """All that changes as the game goes on, as tensors and plain values."""
+        return {
+            "format": FORMAT,
+            "settings": self.settings,
+            "step": self.step,
+            "G": self.G.state_dict(),
+            "D": self.D.state_dict(),
+            "averaged": None if self.averaged is None else self.averaged.state_dict(),
+            "optimizer_G": self.optimizer_G.state_dict(),
+            "optimizer_D": self.optimizer_D.state_dict(),
+            "schedulers": [scheduler.state_dict() for scheduler in self.schedulers],
+            "history": {
+                name: torch.tensor(values, dtype=torch.float64)
+                for name, values in self.history.items()
+            },
+            "sums": self.sums,
+            "summed": self.summed,
+        }
+
+    def load(self, folder: str | os.PathLike) -> None:
+        """Take up the game that `save` wrote.
+
+        Raises:
+            ValueError: The checkpoint is damaged, comes from a newer ganlib, or belongs to a run
+                with other settings.
+        """
+        path = Path(folder) / CHECKPOINT
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            form, settings = state["format"], state["settings"]
+        except Exception as error:
+            raise ValueError(
+                f"{path} is not a readable checkpoint ({type(error).__name__}). "
+                "Delete it to start afresh."
+            ) from error
+        if form > FORMAT:
+            raise ValueError(
+                f"{path} has format {form}, and this ganlib reads formats up to {FORMAT}: "
+                "it was written by a newer ganlib."
+            )
+        differences = _differences(settings, self.settings)
+        if differences:
+            raise ValueError(
+                f"{path} belongs to a run with other settings; resume with the same ones or train "
+                "into another folder.\n" + "\n".join(differences)
+            )
+        self.G.load_state_dict(state["G"])
+        self.D.load_state_dict(state["D"])
+        if self.averaged is not None:
+            self.averaged.load_state_dict(state["averaged"])
+        self.optimizer_G.load_state_dict(state["optimizer_G"])
+        self.optimizer_D.load_state_dict(state["optimizer_D"])
+        for scheduler, its_state in zip(self.schedulers, state["schedulers"], strict=True):
+            scheduler.load_state_dict(its_state)
+        self.step = state["step"]
+        self.history = {name: values.tolist() for name, values in state["history"].items()}
+        self.history["step"] = [int(step) for step in self.history["step"]]
+        self.sums.copy_(state["sums"])
+        self.summed = state["summed"]
+        rank, saved = self.fabric.global_rank, state["rng"]
+        if rank < len(saved["cpu"]) and saved.keys() == _get_rng(self.like).keys():
+            _set_rng(self.like, {name: states[rank] for name, states in saved.items()})
+        else:  # more processes, or another kind of device, than when it was saved
+            torch.manual_seed(derive_seed(self.seed, "resumed", self.step, rank))
+
+
+def train(
+    G: nn.Module,  # (z, y) → samples; its attribute `noise` draws z
+    D: nn.Module,  # (x, y) → logits
+    x: Tensor,  # the data
+    y: Tensor | None = None,  # their conditions; without them G takes z alone and D takes x alone
+    *,
+    steps: int,  # moves of G, counted from the very start when a run is resumed
+    batch_size: int = 64,  # m of Algorithm 1, over all processes
+    k: int = 1,  # moves of D for one of G
+    loss: str = "non_saturating",  # what G descends, or "minimax"
+    simultaneous: bool = False,  # both players move from the same point; D first otherwise
+    lambda_l1: float = 0.0,  # weight of |x − G(z, y)| in G's loss
+    optimizer_G: Optimizer | None = None,  # Adam(lr=2e-4, betas=(0.5, 0.999)) without one
+    optimizer_D: Optimizer | None = None,  # likewise
+    schedulers: Sequence = (),  # PyTorch's schedulers or `Schedule`; each steps once a step
+    ema: float | None = None,  # decay of the average over G's weights, such as 0.999
+    seed: int = 0,  # of the shuffles, the noise and the dropout
+    fabric: Fabric | None = None,  # devices, precision, processes; where G is, without one
+    log_every: int = 50,  # steps between two entries of the history
+    on_log: Callable[[Game], None] | None = None,  # called after each entry
+    out: str | os.PathLike | None = None,  # folder to save to, and to resume from
+    save_every: int = 1000,  # steps between two checkpoints
+) -> Game:
+    """Play the game of Goodfellow et al. (2014), Algorithm 1, in any of the book's versions.
+
+    G and D are trained in place. If `out` holds a checkpoint of the same run, the game goes on
+    from there and ends, on a CPU, in the same bits as if it had never stopped. Ctrl-C (or SIGTERM)
+    finishes the step, saves to `out` and raises KeyboardInterrupt. The caller's random state is
+    left as it was.
+
+    Args:
+        G: Generator. `G(z)` or `G(z, y)` must have the shape of x.
+        D: Discriminator. `D(x)` or `D(x, y)` are logits of any shape that starts with N.
+        x: (N, ...) uint8, used as float in [0, 1], or float, used as it is.
+        y: (N, ...) of any type that G and D take.
+        steps, batch_size, k, loss, simultaneous, lambda_l1, optimizer_G, optimizer_D, schedulers,
+            ema, seed, fabric, log_every, on_log, out, save_every: See the comments above.
+
+    Returns:
+        The game after `steps` steps; sample from its `generator`, plot its `history`.
+
+    Raises:
+        ValueError: An argument that cannot be; a checkpoint that is damaged, newer than this
+            ganlib, or of a run with other settings.
+        FloatingPointError: A loss, a gradient or a weight is no longer finite. Files saved before
+            stay as they are.
+        KeyboardInterrupt: After Ctrl-C, once the game is saved.
+    """
+    if fabric is None:
+        device = next(G.parameters()).device
+        fabric = Fabric(
+            accelerator=device.type, devices=1 if device.index is None else [device.index]
+        )
+    numbers = {"steps": steps, "k": k, "log_every": log_every, "save_every": save_every}
+    for name, number in numbers.items():
+        if not isinstance(number, int) or number < 1:
+            raise ValueError(f"{name} must be a whole number of at least 1, got {number!r}")
+    _check(G, D, x, y, k, loss, simultaneous, lambda_l1, ema, fabric)
+    fabric.to_device(G)
+    fabric.to_device(D)
+    optimizer_G = optimizer_G or Adam(G.parameters(), lr=2e-4, betas=(0.5, 0.999))
+    optimizer_D = optimizer_D or Adam(D.parameters(), lr=2e-4, betas=(0.5, 0.999))
+    _check_optimizer("optimizer_G", optimizer_G, "G", G)
+    _check_optimizer("optimizer_D", optimizer_D, "D", D)
+    if fabric.world_size > 1:  # every process starts from the first one's weights
+        G.load_state_dict(fabric.broadcast(G.state_dict()))
+        D.load_state_dict(fabric.broadcast(D.state_dict()))
+    game = Game(
+        G,
+        D,
+        x,
+        y,
+        batch_size=batch_size,
+        k=k,
+        loss=loss,
+        simultaneous=simultaneous,
+        lambda_l1=lambda_l1,
+        optimizer_G=optimizer_G,
+        optimizer_D=optimizer_D,
+        schedulers=schedulers,
+        ema=ema,
+        seed=seed,
+        fabric=fabric,
+    )
+    with _own_random_state(game.like), mode(G, D, training=True), _late_interrupts() as interrupts:
+        torch.manual_seed(derive_seed(seed, "noise", fabric.global_rank))
+        if out is not None and (Path(out) / CHECKPOINT).exists():
+            game.load(out)
+        quiet = None if fabric.is_global_zero else True  # None: a bar only where a terminal is
+        with tqdm(total=steps, initial=game.step, unit="step", disable=quiet) as bar:
+            while game.step < steps:
+                game.play_step()
+                bar.update()
+                ends, logs = game.step == steps, game.step % log_every == 0
+                if ends or logs:
+                    game.log()
+                    latest = {name: game.history[name][-1] for name in ("D(x)", "D(G(z))")}
+                    bar.set_postfix({name: f"{mean:.2f}" for name, mean in latest.items()})
+                    if on_log is not None:
+                        with _own_random_state(game.like):
+                            on_log(game)
+                stops = interrupts.agreed(fabric, logs)
+                if out is not None and (ends or stops or game.step % save_every == 0):
+                    game.save(out)
+                if stops:
+                    raise KeyboardInterrupt(f"stopped after step {game.step}")
+    return game
+
+
+class Schedule:
+    """Sets hyper-parameters of an optimiser as a function of the step.
+
+    For what PyTorch's schedulers do not set, such as momentum; it is used like one of them.
+
+    Args:
+        optimizer: Whose hyper-parameters to set.
+        rule: step → {"lr": ..., "momentum": ...}; step 0 is set at once.
+    """
+
+    def __init__(self, optimizer: Optimizer, rule: Callable[[int], dict[str, float]]):
+        self.optimizer, self.rule, self.last_step = optimizer, rule, -1
+        self.step()
+
+    def step(self) -> None:
+        """Go to the next step and set its values."""
+        self.last_step += 1
+        for group in self.optimizer.param_groups:
+            group.update(self.rule(self.last_step))
+
+    def state_dict(self) -> dict:
+        """The step reached; the values themselves are the optimiser's."""
+        return {"last_step": self.last_step}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Go on from a step reached before."""
+        self.last_step = state["last_step"]
+
+
+# Checks before any work ---------------------------------------------------------------------------
+
+
+def _check(G, D, x, y, k, loss, simultaneous, lambda_l1, ema, fabric) -> None:
+    if loss not in GENERATOR_LOSSES:
+        raise ValueError(f"loss must be one of {', '.join(GENERATOR_LOSSES)}, got {loss!r}")
+    if simultaneous and k != 1:
+        raise ValueError(f"k must be 1 when the players move simultaneously, got {k}")
+    if not lambda_l1 >= 0:
+        raise ValueError(f"lambda_l1 must be at least 0, got {lambda_l1}")
+    if ema is not None and not 0 <= ema < 1:
+        raise ValueError(f"ema must be None or in [0, 1), got {ema}")
+    if fabric.strategy.precision.precision not in ("32-true", "bf16-mixed"):
+        raise ValueError(
+            "fabric must have precision '32-true' or 'bf16-mixed', got "
+            f"{fabric.strategy.precision.precision!r} (for float64, make G and D double)"
+        )
+    if not hasattr(G, "noise"):
+        raise ValueError("G must have an attribute noise: a ganlib.Noise, or None if it takes no z")
+    if not isinstance(x, Tensor) or not (x.dtype == torch.uint8 or x.is_floating_point()):
+        got = x.dtype if isinstance(x, Tensor) else type(x).__name__
+        raise ValueError(f"x must be a tensor of uint8 or floats, got {got}")
+    if x.is_floating_point() and not x.isfinite().all():
+        raise ValueError("x must be finite, got infinite or NaN values")
+    if y is not None and len(y) != len(x):
+        raise ValueError(f"y must have one condition for each of the {len(x)} x, got {len(y)}")
+    with torch.no_grad(), _own_random_state(x), mode(G, D, training=False):
+        like = next(G.parameters())
+        first = () if y is None else (y[:2].to(like.device),)
+        n = min(2, len(x))
+        fake = G(None if G.noise is None else G.noise(n, like), *first)
+        if fake.shape[1:] != x.shape[1:]:
+            raise ValueError(
+                f"G's samples must have the shape of x, {tuple(x.shape[1:])}, "
+                f"got {tuple(fake.shape[1:])}"
+            )
+        logits = D(fake.to(next(D.parameters()).device), *first)
+        if logits.shape[:1] != (n,):
+            raise ValueError(
+                f"D's logits must have a shape that starts with N = {n}, got {tuple(logits.shape)}"
+            )
+
+
+def _check_optimizer(name: str, optimizer: Optimizer, player: str, network: nn.Module) -> None:
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    if held != {id(p) for p in _trainable(network)}:
+        raise ValueError(f"{name} must hold the trainable parameters of {player} and no others")
+
+
+def _trainable(network: nn.Module) -> list[nn.Parameter]:
+    return [parameter for parameter in network.parameters() if parameter.requires_grad]
+
+
+def _describe(network: nn.Module) -> str:
+    shapes = [f"{name}: {tuple(t.shape)} {t.dtype}" for name, t in network.state_dict().items()]
+    return "\n".join([repr(network), *shapes])
+
+
+def _describe_optimizer(optimizer: Optimizer) -> str:
+    groups = [
+        {name: value for name, value in group.items() if name != "params"}
+        for group in optimizer.param_groups
+    ]
+    return f"{type(optimizer).__name__} {groups}"
+
+
+def _fingerprint(data: Tensor) -> str:
+    array = data.detach().cpu().contiguous()
+    digest = hashlib.sha256(array.view(torch.uint8).numpy()).hexdigest()
+    return f"{tuple(data.shape)} {data.dtype} {digest[:16]}"
+
+
+def _differences(saved: dict, asked: dict) -> list[str]:
+    lines = []
+    for name in sorted(saved.keys() | asked.keys()):
+        before, now = str(saved.get(name)), str(asked.get(name))
+        if before != now:
+            old, new = before.splitlines(), now.splitlines()
+            pairs = [(a, b) for a, b in zip(old, new, strict=False) if a != b]
+            a, b = pairs[0] if pairs else (before, now)
+            lines.append(f"  {name}: the checkpoint has {a.strip()}, this run has {b.strip()}")
+    return lines
+
+
+# Random states, modes, signals, files -------------------------------------------------------------
+
+
+def _get_rng(like: Tensor) -> dict[str, Tensor]:
+    """The states of PyTorch's global generators that a run on this device uses."""
+    states = {"cpu": torch.get_rng_state()}
+    if like.device.type != "cpu":
+        states[like.device.type] = getattr(torch, like.device.type).get_rng_state()
+    return states
+
+
+def _set_rng(like: Tensor, states: dict[str, Tensor]) -> None:
+    torch.set_rng_state(states["cpu"])
+    if like.device.type != "cpu":
+        getattr(torch, like.device.type).set_rng_state(states[like.device.type])
+
+
+@contextmanager
+def _own_random_state(like: Tensor) -> Iterator[None]:
+    before = _get_rng(like)
+    try:
+        yield
+    finally:
+        _set_rng(like, before)
+
+
+class _late_interrupts:
+    """Lets a step finish: notes SIGINT and SIGTERM; the old handlers get the second one."""
+
+    def __enter__(self):
+        self.received, self.before = False, {}
+        if threading.current_thread() is threading.main_thread():  # elsewhere Python forbids it
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self.before[number] = signal.signal(number, self.note)
+        return self
+
+    def note(self, number, frame):
+        self.received = True
+        self.restore()
+
+    def restore(self):
+        for number, handler in self.before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
+
+    def __exit__(self, *_):
+        self.restore()
+
+    def agreed(self, fabric: Fabric, may_ask: bool) -> bool:
+        """Whether to stop now: at once alone, at the next entry of the history among several."""
+        if fabric.world_size == 1:
+            return self.received
+        if not may_ask:
+            return False
+        votes = torch.tensor(float(self.received), device=fabric.device)
+        return bool(fabric.all_reduce(votes, reduce_op="sum") > 0)
+
+
+def _write(path: Path, write: Callable[[Path], None]) -> None:
+    """Write a file so that a reader finds the old one or the new one, whole, whatever happens."""
+    part = path.with_name(path.name + ".part")
+    write(part)
+    with open(part, "rb+") as file:
+        os.fsync(file.fileno())
+    os.replace(part, path)
