@@ -121,15 +121,17 @@ def load(source: str | os.PathLike | np.ndarray | Tensor = "digits", split: str 
     path = Path(source).expanduser()
     if path.suffix == ".npy" and path.is_file():
         try:
-            array = np.load(path, allow_pickle=False)
-        except (ValueError, EOFError, OSError) as error:
+            with path.open("rb") as file:
+                array = np.lib.format.read_array(file, allow_pickle=False)
+        except (ValueError, OSError) as error:
             raise ValueError(f"{path} is not a readable .npy file: {error}") from error
         return _only_train(_from_array(array, str(path)), split, str(path))
     if path.is_dir():
         return _load_folder(path, split)
-    raise (FileNotFoundError if path.parent != Path(".") else ValueError)(
+    missing = path.parent != Path(".") and not path.exists()
+    raise (FileNotFoundError if missing else ValueError)(
         f"source must be one of {', '.join(DATASETS)}, or the path of a folder of images or of a "
-        f".npy file, got {str(source)!r}, and nothing is there"
+        f".npy file, got {str(source)!r}, which is none of these"
     )
 
 
@@ -272,7 +274,12 @@ def _only_train(images: Tensor, split: str, name: str) -> Data:
 
 
 def _from_array(array: np.ndarray | Tensor, name: str) -> Tensor:
-    images = torch.as_tensor(array).detach().cpu()
+    if isinstance(array, np.ndarray):  # PyTorch refuses foreign byte orders and negative strides
+        array = np.require(array, array.dtype.newbyteorder("="), ["C", "W"])
+    try:
+        images = torch.as_tensor(array).detach().cpu()
+    except TypeError as error:
+        raise ValueError(f"{name} must be uint8 or float in [0, 1], got {array.dtype}") from error
     if images.ndim == 3:
         images = images.unsqueeze(1)
     if images.ndim != 4 or images.shape[1] not in (1, 3) or not images.numel():

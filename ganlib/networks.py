@@ -281,9 +281,9 @@ def build(config: dict) -> nn.Module:
     name = arguments.pop("network", None)
     if name not in _NETWORKS:
         raise ValueError(f"network must be one of {', '.join(_NETWORKS)}, got {name!r}")
-    if "noise" in arguments:
-        arguments["noise"] = Noise(**arguments["noise"])
     try:
+        if "noise" in arguments:
+            arguments["noise"] = Noise(**arguments["noise"])
         return _NETWORKS[name](**arguments)
     except TypeError as error:
         raise ValueError(f"{name} cannot be built from {arguments}: {error}") from error
@@ -292,7 +292,10 @@ def build(config: dict) -> nn.Module:
 def save_network(network: nn.Module, path: str | os.PathLike) -> None:
     """Write a network's weights as safetensors, with its `config` (if it has one) as metadata."""
     about = {"class": type(network).__name__, "config": getattr(network, "config", None)}
-    weights = {name: w.detach().cpu().clone() for name, w in network.state_dict().items()}
+    weights = {
+        name: w.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, w in network.state_dict().items()
+    }
     Path(path).write_bytes(save(weights, metadata={"ganlib": json.dumps(about)}))
 
 
@@ -316,14 +319,24 @@ def load_network(path: str | os.PathLike) -> nn.Module:
         raise ValueError(f"{path} is not a readable safetensors file: {error}") from error
     if "ganlib" not in metadata:
         raise ValueError(f"{path} was not written by ganlib: its metadata names no network")
-    about = json.loads(metadata["ganlib"])
-    if about["config"] is None:
+    try:
+        about = json.loads(metadata["ganlib"])
+        name, config = about["class"], about["config"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is damaged: its metadata cannot be read: {error}") from error
+    if config is None:
         raise ValueError(
-            f"{path} holds the weights of a {about['class']}, which ganlib cannot build: make it "
+            f"{path} holds the weights of a {name}, which ganlib cannot build: make it "
             "yourself and give it the weights that safetensors.torch.load_file reads"
         )
-    network = build(about["config"])
-    network.load_state_dict(load_file(path))
+    network = build(config)
+    weights = {name: w.clone() for name, w in load_file(path).items()}  # no longer in the file
+    try:
+        network.load_state_dict(weights, assign=True)  # in the type they were saved in
+    except RuntimeError as error:
+        raise ValueError(
+            f"{path} is damaged: its weights do not fit its network: {error}"
+        ) from error
     return network.eval()
 
 

@@ -135,6 +135,11 @@ def strip(images: Tensor, row_labels: Sequence[str] = (), title: str = "") -> Fi
     Raises:
         ValueError: As `grid`.
     """
+    if images.ndim not in (4, 5):
+        raise ValueError(
+            "images must have shape (steps, C, H, W) or (N, steps, C, H, W), "
+            f"got {tuple(images.shape)}"
+        )
     steps = images.shape[-4]
     figure = grid(images.reshape(-1, *images.shape[-3:]), steps, row_labels, title)
     (axes,) = figure.axes

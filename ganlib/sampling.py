@@ -132,10 +132,14 @@ def interpolate(
         (steps, ...) or (N, steps, ...) samples, float, on the CPU.
 
     Raises:
-        ValueError: As `walk` does.
+        ValueError: As `walk` does, or y does not hold one condition for each way.
     """
     points = walk(z0, z1, steps, spherical=spherical)
     if y is not None:
+        if y.shape[: z0.ndim - 1] != z0.shape[:-1]:
+            raise ValueError(
+                f"y must have one condition for each of the {len(z0)} ways, got {tuple(y.shape)}"
+            )
         y = y.unsqueeze(z0.ndim - 1).expand(*points.shape[:-1], *y.shape[z0.ndim - 1 :])
         y = y.flatten(0, z0.ndim - 1)
     return generate(G, points.flatten(0, -2), y).unflatten(0, points.shape[:-1])
@@ -146,8 +150,9 @@ def nearest(
 ) -> tuple[Tensor, Tensor]:
     """The k nearest data of each image, by Euclidean distance, exactly.
 
-    Differences are squared and summed as they are: the shortcut |a|² − 2ab + |b|² loses the digits
-    that near neighbours differ in.
+    Differences are squared and summed as they are, in double precision: the shortcut
+    |a|² − 2ab + |b|² loses the digits that near neighbours differ in. Between uint8 images the sums
+    are whole numbers, so that equals are equal.
 
     Args:
         images: (N, ...) uint8, or float in [0, 1].
@@ -156,8 +161,8 @@ def nearest(
         batch_size: Images compared at once; memory grows with it, the answer does not change.
 
     Returns:
-        Distances (N, k) in ascending order, in the unit of the images, and the neighbours' places
-        in `data` (N, k); the first of equals comes first.
+        Distances (N, k) float64 in ascending order, in the unit of images in [0, 1], and the
+        neighbours' places in `data` (N, k); the first of equals comes first.
 
     Raises:
         ValueError: The shapes differ, or k is out of range.
@@ -169,11 +174,15 @@ def nearest(
         )
     if not 1 <= k <= len(data):
         raise ValueError(f"k must be from 1 to {len(data)} (the data), got {k}")
-    points = to_float(data.flatten(1))
+    whole = images.dtype == data.dtype == torch.uint8
+    images, points = (
+        (x if whole or x.is_floating_point() else to_float(x)).flatten(1).double()
+        for x in (images.to(data.device), data)
+    )
     distances, places = [], []
-    for batch in to_float(images.flatten(1)).to(points.device).split(batch_size):
+    for batch in images.split(batch_size):
         far = torch.cdist(batch, points, compute_mode="donot_use_mm_for_euclid_dist")
         near = far.sort(dim=1, stable=True)
-        distances.append(near.values[:, :k])
+        distances.append(near.values[:, :k] / (255 if whole else 1))
         places.append(near.indices[:, :k])
     return torch.cat(distances), torch.cat(places)

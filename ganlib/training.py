@@ -321,7 +321,7 @@ class Game:
         self.summed = state["summed"]
         rank, saved = self.fabric.global_rank, state["rng"]
         if rank < len(saved["cpu"]) and saved.keys() == _get_rng(self.like).keys():
-            _set_rng(self.like, {name: states[rank] for name, states in saved.items()})
+            _set_rng(self.like, {name: states[rank].clone() for name, states in saved.items()})
         else:  # more processes, or another kind of device, than when it was saved
             torch.manual_seed(derive_seed(self.seed, "resumed", self.step, rank))
 
@@ -383,9 +383,9 @@ def train(
     for name, number in numbers.items():
         if not isinstance(number, int) or number < 1:
             raise ValueError(f"{name} must be a whole number of at least 1, got {number!r}")
-    _check(G, D, x, y, k, loss, simultaneous, lambda_l1, ema, fabric)
     fabric.to_device(G)
     fabric.to_device(D)
+    _check(G, D, x, y, k, loss, simultaneous, lambda_l1, ema, fabric)
     optimizer_G = optimizer_G or Adam(G.parameters(), lr=2e-4, betas=(0.5, 0.999))
     optimizer_D = optimizer_D or Adam(D.parameters(), lr=2e-4, betas=(0.5, 0.999))
     _check_optimizer("optimizer_G", optimizer_G, "G", G)
@@ -490,7 +490,7 @@ def _check(G, D, x, y, k, loss, simultaneous, lambda_l1, ema, fabric) -> None:
         raise ValueError("x must be finite, got infinite or NaN values")
     if y is not None and len(y) != len(x):
         raise ValueError(f"y must have one condition for each of the {len(x)} x, got {len(y)}")
-    with torch.no_grad(), _own_random_state(x), mode(G, D, training=False):
+    with torch.no_grad(), _own_random_state(next(G.parameters())), mode(G, D, training=False):
         like = next(G.parameters())
         first = () if y is None else (y[:2].to(like.device),)
         n = min(2, len(x))
@@ -500,7 +500,7 @@ def _check(G, D, x, y, k, loss, simultaneous, lambda_l1, ema, fabric) -> None:
                 f"G's samples must have the shape of x, {tuple(x.shape[1:])}, "
                 f"got {tuple(fake.shape[1:])}"
             )
-        logits = D(fake.to(next(D.parameters()).device), *first)
+        logits = D(fake, *first)
         if logits.shape[:1] != (n,):
             raise ValueError(
                 f"D's logits must have a shape that starts with N = {n}, got {tuple(logits.shape)}"

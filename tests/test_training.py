@@ -1,0 +1,663 @@
+"""The loop: what each move touches, what is logged, what is saved, and resuming bit for bit."""
+
+import copy
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from unittest import mock
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lightning_fabric import Fabric
+from torch import nn
+from torch.nn.functional import logsigmoid
+
+import ganlib
+from ganlib import training
+from ganlib.training import CHECKPOINT, GENERATOR
+
+X = torch.rand(40, 3, generator=torch.Generator().manual_seed(1))
+
+
+def make(seed=0, dropout=0.3, dtype=torch.float32):
+    torch.manual_seed(seed)
+    G = ganlib.MLPGenerator(ganlib.Noise(2), (3,), hidden=(8,), output="identity")
+    D = ganlib.MLPDiscriminator((3,), hidden=(8,), dropout=dropout)
+    return G.to(dtype), D.to(dtype)
+
+
+def play(steps=7, seed=0, **options):
+    G, D = make(seed)
+    options = {"batch_size": 8, "log_every": 3, "ema": 0.9} | options
+    return ganlib.train(G, D, X, steps=steps, **options)
+
+
+def momentum_schedulers(G, D):
+    optimizers = [torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.5) for net in (G, D)]
+    decay = torch.optim.lr_scheduler.StepLR(optimizers[1], step_size=2, gamma=0.9)
+    rise = ganlib.Schedule(optimizers[0], lambda step: {"momentum": 0.5 + step / 100})
+    return {"optimizer_G": optimizers[0], "optimizer_D": optimizers[1], "schedulers": [decay, rise]}
+
+
+def bits(game):
+    """Everything that a game ends with, to compare to the bit."""
+    state = game.state_dict()
+    return {name: _freeze(state[name]) for name in state if name != "settings"}
+
+
+def _freeze(value):
+    if isinstance(value, torch.Tensor):
+        return (tuple(value.shape), value.dtype, value.cpu().numpy().tobytes())
+    if isinstance(value, dict):
+        return {key: _freeze(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_freeze(item) for item in value]
+    return value
+
+
+class Conditional(nn.Module):
+    """A player with two arguments; the first may be None."""
+
+    def __init__(self, inputs, outputs, noise=None):
+        super().__init__()
+        self.linear = nn.Linear(inputs, outputs)
+        self.dropout = nn.Dropout(0.5)
+        self.noise = noise
+
+    def forward(self, first, y):
+        both = y if first is None else torch.cat([first, y], 1)
+        return self.linear(self.dropout(both))
+
+
+# What a move touches -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def game():
+    G, D = make(dropout=0.0)
+    return ganlib.train(G, D, X, steps=1, batch_size=8)
+
+
+def snapshot(net):
+    return copy.deepcopy(net.state_dict())
+
+
+def same(net, before):
+    return all(torch.equal(a, b) for a, b in zip(net.state_dict().values(), before.values()))
+
+
+def test_ds_move_leaves_g_alone_and_sends_it_no_gradient(game):
+    before_G, before_D = snapshot(game.G), snapshot(game.D)
+    for p in game.G.parameters():
+        p.grad = None
+    game.move_D(X[:8], ())
+    assert same(game.G, before_G)
+    assert not same(game.D, before_D)
+    assert all(p.grad is None for p in game.G.parameters())
+
+
+def test_gs_move_leaves_d_alone_and_sends_it_no_gradient(game):
+    before_G, before_D = snapshot(game.G), snapshot(game.D)
+    for p in game.D.parameters():
+        p.grad = None
+    game.move_G(X[:8], ())
+    assert same(game.D, before_D)
+    assert not same(game.G, before_G)
+    assert all(p.grad is None for p in game.D.parameters())
+
+
+def test_real_data_do_not_enter_gs_move(game):
+    def moved(x):
+        other = copy.deepcopy(game.G)
+        torch.manual_seed(3)
+        game.move_G(x, ())
+        result = snapshot(game.G)
+        game.G.load_state_dict(other.state_dict())
+        game.optimizer_G.state.clear()
+        return result
+
+    game.optimizer_G.state.clear()
+    first, second = moved(X[:8]), moved(100 * X[:8])
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_l1_looks_at_the_data():
+    G, D = make()
+    plain = ganlib.train(*copy.deepcopy((G, D)), X, steps=3, batch_size=8)
+    drawn = ganlib.train(*copy.deepcopy((G, D)), X, steps=3, batch_size=8, lambda_l1=5.0)
+    assert plain.history["L1"] == [0.0]
+    assert drawn.history["L1"][0] > 0
+    assert not same(drawn.G, plain.G.state_dict())
+
+
+def plain_sgd_step(net, loss, lr):
+    gradients = torch.autograd.grad(loss, list(net.parameters()))
+    with torch.no_grad():
+        for p, g in zip(net.parameters(), gradients):
+            p -= lr * g
+
+
+@pytest.mark.parametrize("loss", ["minimax", "non_saturating"])
+@pytest.mark.parametrize("k", [1, 2, 3])
+def test_alternating_moves_are_those_of_algorithm_1_written_out(loss, k):
+    """The loop against a float64 transcription of the paper's algorithm box."""
+    G, D = make(dropout=0.0, dtype=torch.float64)
+    G2, D2 = copy.deepcopy((G, D))
+    sgd = [torch.optim.SGD(net.parameters(), lr=0.1) for net in (G, D)]
+    game = ganlib.train(
+        G, D, X, steps=4, batch_size=8, k=k, loss=loss, seed=5,
+        optimizer_G=sgd[0], optimizer_D=sgd[1],
+    )  # fmt: skip
+    torch.manual_seed(training.derive_seed(5, "noise", 0))
+    for t in range(4):
+        for j in range(k):
+            x, _ = game.minibatches[t * k + j]
+            fake = G2(torch.randn(8, 2, dtype=torch.float64)).detach()
+            V = logsigmoid(D2(x)).mean() + torch.log(1 - torch.sigmoid(D2(fake))).mean()
+            plain_sgd_step(D2, -V, 0.1)
+        d = torch.sigmoid(D2(G2(torch.randn(8, 2, dtype=torch.float64))))
+        plain_sgd_step(
+            G2, torch.log(1 - d).mean() if loss == "minimax" else -torch.log(d).mean(), 0.1
+        )
+    for net, reference in ((G, G2), (D, D2)):
+        for a, b in zip(net.parameters(), reference.parameters()):
+            torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
+
+
+def test_simultaneous_moves_start_from_the_same_point_and_the_same_samples():
+    G, D = make(dropout=0.0, dtype=torch.float64)
+    G2, D2 = copy.deepcopy((G, D))
+    sgd = [torch.optim.SGD(net.parameters(), lr=0.1) for net in (G, D)]
+    game = ganlib.train(
+        G, D, X, steps=3, batch_size=8, simultaneous=True, seed=5,
+        optimizer_G=sgd[0], optimizer_D=sgd[1],
+    )  # fmt: skip
+    torch.manual_seed(training.derive_seed(5, "noise", 0))
+    for t in range(3):
+        x, _ = game.minibatches[t]
+        fake = G2(torch.randn(8, 2, dtype=torch.float64))
+        logits = D2(fake)
+        loss_D = -logsigmoid(D2(x)).mean() - logsigmoid(-logits).mean()
+        loss_G = -logsigmoid(logits).mean()
+        gradient_G = torch.autograd.grad(loss_G, list(G2.parameters()), retain_graph=True)
+        plain_sgd_step(D2, loss_D, 0.1)
+        with torch.no_grad():
+            for p, g in zip(G2.parameters(), gradient_G):
+                p -= 0.1 * g
+    for net, reference in ((G, G2), (D, D2)):
+        for a, b in zip(net.parameters(), reference.parameters()):
+            torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
+
+
+def test_one_dropout_mask_serves_both_players_when_they_move_together():
+    G, D = make(dropout=0.5)
+    game = ganlib.train(G, D, X, steps=1, batch_size=8, simultaneous=True)
+    calls = []
+    judge = game.judge
+    game.judge = lambda x, y: calls.append(1) or judge(x, y)
+    game.play_step()
+    assert len(calls) == 2  # once on the data, once on the samples
+
+
+def test_the_players_take_a_condition():
+    torch.manual_seed(0)
+    y = torch.eye(4)[torch.arange(40) % 4]
+    G, D = Conditional(2 + 4, 3, ganlib.Noise(2)), Conditional(3 + 4, 1)
+    game = ganlib.train(G, D, X, y, steps=5, batch_size=8, lambda_l1=1.0)
+    assert game.step == 5
+    assert game.history["L1"][0] > 0
+
+
+def test_a_generator_may_take_its_condition_alone():
+    torch.manual_seed(0)
+    G, D = Conditional(4, 3), Conditional(3 + 4, 1)
+    y = torch.eye(4)[torch.arange(40) % 4]
+    game = ganlib.train(G, D, X, y, steps=5, batch_size=8)
+    assert game.step == 5
+
+
+def test_averaged_weights_follow_their_definition():
+    G, D = make()
+    weights = []
+    game = ganlib.train(
+        G, D, X, steps=30, batch_size=8, ema=0.8, log_every=1,
+        on_log=lambda game: weights.append(game.G.last.bias.detach().clone()),
+    )  # fmt: skip
+    mean = torch.zeros(3)
+    for step, now in enumerate(weights, start=1):
+        beta = min(0.8, step / (step + 9))
+        # before the first move the average is G's start, which weighs 1/10 after it
+        start = make()[0].last.bias.detach() if step == 1 else mean
+        mean = beta * start + (1 - beta) * now
+    torch.testing.assert_close(game.averaged.last.bias, mean)
+    assert game.generator is game.averaged
+
+
+def test_without_averaging_the_generator_is_g():
+    game = play(ema=None)
+    assert game.generator is game.G
+    assert game.averaged is None
+
+
+# History -----------------------------------------------------------------------------------------
+
+
+def test_history_holds_means_over_the_steps_since_the_last_entry():
+    every, third = play(6, log_every=1), play(6, log_every=3)
+    assert every.history["step"] == [1, 2, 3, 4, 5, 6]
+    assert third.history["step"] == [3, 6]
+    for name in training.MEASURED:
+        ones = torch.tensor(every.history[name]).reshape(2, 3).mean(1)
+        torch.testing.assert_close(torch.tensor(third.history[name]), ones)
+
+
+def test_the_last_step_is_logged_whatever_the_interval():
+    assert play(7, log_every=5).history["step"] == [5, 7]
+
+
+def test_history_at_the_start_is_what_the_untrained_players_do():
+    G, D = make(dropout=0.0)
+    D.layers[-1].weight.data.zero_()
+    D.layers[-1].bias.data.zero_()  # D answers 1/2
+    history = ganlib.train(G, D, X, steps=1, simultaneous=True, batch_size=8).history
+    assert history["D(x)"] == history["D(G(z))"] == [0.5]
+    assert history["loss_D"][0] == pytest.approx(2 * torch.log(torch.tensor(2.0)).item())
+    assert history["loss_G"][0] == pytest.approx(torch.log(torch.tensor(2.0)).item())
+    assert history["grad_G"] == [0.0]  # the last layer of D passes nothing back
+
+
+def test_gradient_norms_are_euclidean(game):
+    game.move_D(X[:8], ())
+    norm = torch.cat([p.grad.flatten() for p in game.D.parameters()]).norm()
+    torch.testing.assert_close(game.measured["grad_D"], norm)
+
+
+def test_nothing_synchronises_within_a_step(monkeypatch):
+    """Reading a number from a tensor makes the host wait for the device."""
+    G, D = make()
+    sgd = [torch.optim.SGD(net.parameters(), lr=0.1) for net in (G, D)]
+    game = ganlib.train(
+        G, D, X, steps=1, batch_size=8, ema=0.9, optimizer_G=sgd[0], optimizer_D=sgd[1]
+    )
+
+    def refuse(*_):
+        raise AssertionError("a step read a number from a tensor")
+
+    for name in ("item", "tolist", "__bool__", "__float__", "__int__", "cpu", "numpy"):
+        monkeypatch.setattr(torch.Tensor, name, refuse)
+    game.play_step()
+    assert game.step == 2
+
+
+# Reproducible ------------------------------------------------------------------------------------
+
+
+def test_the_same_seed_gives_the_same_bits():
+    assert bits(play()) == bits(play())
+
+
+def test_another_seed_gives_others():
+    G, D = make()
+    first = ganlib.train(*copy.deepcopy((G, D)), X, steps=3, batch_size=8, seed=0)
+    second = ganlib.train(*copy.deepcopy((G, D)), X, steps=3, batch_size=8, seed=1)
+    assert not same(first.G, second.G.state_dict())
+
+
+def test_the_callers_random_state_and_modes_are_left_alone():
+    G, D = make()
+    G.eval()
+    torch.manual_seed(11)
+    expected = torch.rand(3)
+    torch.manual_seed(11)
+    ganlib.train(G, D, X, steps=3, batch_size=8)
+    assert torch.equal(torch.rand(3), expected)
+    assert not G.training
+    assert D.training
+
+
+def test_what_on_log_draws_does_not_change_the_game():
+    assert bits(play(on_log=lambda game: torch.rand(5))) == bits(play())
+
+
+# Saving and resuming -----------------------------------------------------------------------------
+
+
+class Killed(Exception):
+    """Stands for a process that ends without a word."""
+
+
+def options_of(kind):
+    """A game's players and options, made anew for each run as a new process would."""
+    G, D = make()
+    kinds = {
+        "alternating": {"k": 2},
+        "simultaneous": {"simultaneous": True},
+        "scheduled": momentum_schedulers(G, D),
+    }
+    return (G, D, X), {"steps": 15, "batch_size": 8, "log_every": 4, "ema": 0.9} | kinds[kind]
+
+
+@pytest.mark.parametrize("kind", ["alternating", "simultaneous", "scheduled"])
+@settings(max_examples=10, deadline=None)
+@given(save_every=st.integers(1, 8), killed_at=st.integers(0, 14))
+def test_a_run_killed_at_any_step_and_resumed_ends_in_the_same_bits(kind, save_every, killed_at):
+    arguments, options = options_of(kind)
+    whole = ganlib.train(*arguments, **options)
+    play_step = training.Game.play_step
+
+    def play_until_killed(game):
+        if game.step == killed_at:
+            raise Killed
+        play_step(game)
+
+    with tempfile.TemporaryDirectory() as out:
+        options |= {"out": out, "save_every": save_every}
+        arguments, own = options_of(kind)
+        with (
+            mock.patch.object(training.Game, "play_step", play_until_killed),
+            pytest.raises(Killed),
+        ):
+            ganlib.train(*arguments, **options | own)
+        arguments, own = options_of(kind)
+        assert bits(ganlib.train(*arguments, **options | own)) == bits(whole)
+
+
+def test_averages_and_history_survive_an_interruption_between_two_entries(tmp_path):
+    whole = play(20, log_every=6)
+
+    def interrupt(game):
+        if game.step == 6:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt, match="after step 6"):
+        play(20, log_every=6, out=tmp_path, on_log=interrupt)
+    again = play(20, log_every=6, out=tmp_path)
+    assert bits(again) == bits(whole)
+
+
+def test_a_checkpoint_holds_tensors_and_plain_values_only(tmp_path):
+    play(out=tmp_path)
+    state = torch.load(tmp_path / CHECKPOINT, weights_only=True)
+
+    def plain(value):
+        if isinstance(value, dict):
+            return all(plain(k) and plain(v) for k, v in value.items())
+        if isinstance(value, list | tuple):
+            return all(map(plain, value))
+        return value is None or isinstance(value, torch.Tensor | int | float | str | bool)
+
+    assert plain(state)
+    assert {"G", "D", "averaged", "optimizer_G", "optimizer_D", "schedulers", "rng", "step",
+            "history"} <= state.keys()  # fmt: skip
+
+
+def test_the_generator_file_holds_what_one_would_sample_from(tmp_path):
+    game = play(out=tmp_path)
+    G = ganlib.load_network(tmp_path / GENERATOR)
+    assert torch.equal(ganlib.sample(G, 5), ganlib.sample(game.averaged, 5))
+
+
+def test_a_finished_run_is_not_played_again(tmp_path):
+    first = play(out=tmp_path)
+    written = (tmp_path / CHECKPOINT).stat().st_mtime_ns
+    assert bits(play(out=tmp_path)) == bits(first)
+    assert (tmp_path / CHECKPOINT).stat().st_mtime_ns == written
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("batch_size", {"batch_size": 4}),
+        ("k", {"k": 2}),
+        ("loss", {"loss": "minimax"}),
+        ("simultaneous", {"simultaneous": True}),
+        ("lambda_l1", {"lambda_l1": 1.0}),
+        ("ema", {"ema": 0.5}),
+        ("ema", {"ema": None}),
+        ("seed", {"seed": 1}),
+    ],
+)
+def test_a_resume_with_other_settings_is_refused_by_name(tmp_path, name, options):
+    play(out=tmp_path)
+    before = (tmp_path / CHECKPOINT).read_bytes()
+    G, D = make()
+    options = {"batch_size": 8, "log_every": 3, "ema": 0.9, "out": tmp_path} | options
+    with pytest.raises(ValueError, match=f"other settings[^:]*\n  {name}: the checkpoint has"):
+        ganlib.train(G, D, X, steps=9, **options)
+    assert (tmp_path / CHECKPOINT).read_bytes() == before
+
+
+def test_a_resume_with_other_players_optimisers_or_data_is_refused(tmp_path):
+    play(out=tmp_path)
+    G, _ = make()
+    D = ganlib.MLPDiscriminator((3,), hidden=(9,), dropout=0.3)
+    with pytest.raises(ValueError, match=r"  D: .*out_features=8.*out_features=9"):
+        ganlib.train(G, D, X, steps=9, batch_size=8, ema=0.9, out=tmp_path)
+    G, D = make()
+    sgd = torch.optim.SGD(D.parameters(), lr=0.1)
+    with pytest.raises(ValueError, match=r"  optimizer_D: .*Adam.*SGD"):
+        ganlib.train(G, D, X, steps=9, batch_size=8, ema=0.9, optimizer_D=sgd, out=tmp_path)
+    with pytest.raises(ValueError, match="  x: the checkpoint has"):
+        ganlib.train(*make(), X + 1, steps=9, batch_size=8, ema=0.9, out=tmp_path)
+
+
+def test_a_checkpoint_of_a_newer_format_is_refused(tmp_path):
+    play(out=tmp_path)
+    state = torch.load(tmp_path / CHECKPOINT, weights_only=True)
+    torch.save(state | {"format": training.FORMAT + 1}, tmp_path / CHECKPOINT)
+    with pytest.raises(ValueError, match="newer ganlib"):
+        play(out=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda raw: raw[: len(raw) // 2], lambda raw: b"", lambda raw: b"no"]
+)
+def test_a_damaged_checkpoint_is_refused_by_name(tmp_path, damage):
+    play(out=tmp_path)
+    path = tmp_path / CHECKPOINT
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(ValueError, match=r"checkpoint\.pt is not a readable checkpoint"):
+        play(out=tmp_path)
+
+
+def test_loading_a_checkpoint_runs_no_code(tmp_path):
+    class Bomb:
+        def __reduce__(self):
+            return (os.mkdir, (str(tmp_path / "exploded"),))
+
+    torch.save({"format": 1, "settings": {}, "bomb": Bomb()}, tmp_path / CHECKPOINT)
+    with pytest.raises(ValueError, match="not a readable checkpoint"):
+        play(out=tmp_path)
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_a_write_that_fails_half_way_leaves_the_old_file(tmp_path, monkeypatch):
+    play(4, out=tmp_path)
+    before = (tmp_path / CHECKPOINT).read_bytes()
+
+    def half(state, path):
+        path.write_bytes(before[:100])
+        raise OSError("disk full")
+
+    monkeypatch.setattr(torch, "save", half)
+    with pytest.raises(OSError, match="disk full"):
+        play(8, out=tmp_path)
+    assert (tmp_path / CHECKPOINT).read_bytes() == before
+
+
+# Failing clearly ---------------------------------------------------------------------------------
+
+
+def test_a_nan_loss_stops_the_game_and_leaves_the_last_good_checkpoint(tmp_path):
+    def poison(game):
+        if game.step == 6:
+            game.D.layers[-1].weight.data.fill_(float("nan"))
+
+    with pytest.raises(FloatingPointError, match=r"D\(x\) became nan in steps 7 to 9"):
+        play(20, out=tmp_path, save_every=5, on_log=poison)
+    state = torch.load(tmp_path / CHECKPOINT, weights_only=True)
+    assert state["step"] == 5
+
+
+def test_weights_that_are_not_finite_are_not_saved(tmp_path):
+    def poison(game):
+        if game.step == 6:
+            game.G.last.bias.data[0] = float("inf")
+
+    with pytest.raises(FloatingPointError, match="a weight became infinite or NaN by step 6"):
+        play(20, out=tmp_path, save_every=3, on_log=poison)
+    assert torch.load(tmp_path / CHECKPOINT, weights_only=True)["step"] == 3
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_finishes_the_step_and_saves(tmp_path, number):
+    handler = signal.getsignal(number)
+    step = training.Game.play_step
+
+    def interrupted(game):
+        if game.step == 4:
+            os.kill(os.getpid(), number)
+        step(game)
+
+    with (
+        mock.patch.object(training.Game, "play_step", interrupted),
+        pytest.raises(KeyboardInterrupt, match="stopped after step 5"),
+    ):
+        play(20, out=tmp_path)
+    assert torch.load(tmp_path / CHECKPOINT, weights_only=True)["step"] == 5
+    assert signal.getsignal(number) is handler
+    assert bits(play(20, out=tmp_path)) == bits(play(20))
+
+
+def test_training_works_outside_the_main_thread():
+    with ThreadPoolExecutor() as pool:
+        assert bits(pool.submit(play).result()) == bits(play())
+
+
+def without_noise():
+    G, D = make()
+    del G.noise
+    return G, D
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"steps": 0}, "steps must be a whole number of at least 1, got 0"),
+        ({"steps": 2.5}, "steps must be a whole number"),
+        ({"k": 0}, "k must be a whole number of at least 1, got 0"),
+        ({"log_every": 0}, "log_every must be"),
+        ({"save_every": -1}, "save_every must be"),
+        ({"k": 2, "simultaneous": True}, "k must be 1 when the players move simultaneously, got 2"),
+        ({"loss": "wasserstein"}, "loss must be one of minimax, non_saturating, got 'wasserstein'"),
+        ({"lambda_l1": -1.0}, "lambda_l1 must be at least 0"),
+        ({"lambda_l1": float("nan")}, "lambda_l1 must be at least 0"),
+        ({"ema": 1.0}, r"ema must be None or in \[0, 1\), got 1.0"),
+        ({"batch_size": 41}, r"batch_size must be from 1 to 40 \(the data\), got 41"),
+        ({"batch_size": 0}, "batch_size must be from 1 to 40"),
+        ({"x": X.long()}, "x must be a tensor of uint8 or floats, got torch.int64"),
+        ({"x": X.numpy()}, "x must be a tensor of uint8 or floats, got ndarray"),
+        ({"x": X / 0}, "x must be finite"),
+        ({"x": torch.rand(40, 4)}, r"G's samples must have the shape of x, \(4,\), got \(3,\)"),
+        ({"y": torch.rand(39, 1)}, "y must have one condition for each of the 40 x, got 39"),
+        ({"players": without_noise()}, "G must have an attribute noise"),
+        (
+            {"players": (make()[0], nn.Sequential(nn.Linear(3, 2), nn.Flatten(0)))},
+            "D's logits must have a shape that starts with",
+        ),
+    ],
+)
+def test_bad_arguments_are_refused_by_name(options, message):
+    options = {"steps": 3, "batch_size": 8, "x": X} | options
+    G, D = options.pop("players", make())
+    with pytest.raises(ValueError, match=message):
+        ganlib.train(G, D, **options)
+
+
+def test_an_optimiser_of_other_parameters_is_refused():
+    G, D = make()
+    with pytest.raises(ValueError, match="optimizer_D must hold the trainable parameters of D"):
+        ganlib.train(G, D, X, steps=1, optimizer_D=torch.optim.SGD(G.parameters(), lr=0.1))
+
+
+def test_a_precision_that_needs_a_loss_scale_is_refused():
+    fabric = Fabric(accelerator="cpu", devices=1, precision="64-true")
+    with pytest.raises(ValueError, match="fabric must have precision '32-true' or 'bf16-mixed'"):
+        play(fabric=fabric)
+
+
+# Precision and processes -------------------------------------------------------------------------
+
+
+def test_bf16_autocast_trains_float32_weights():
+    fabric = Fabric(accelerator="cpu", devices=1, precision="bf16-mixed")
+    game = play(fabric=fabric)
+    assert game.G.last.weight.dtype == torch.float32
+    exact = play()
+    assert not same(game.G, exact.G.state_dict())
+    assert game.history["loss_D"][0] == pytest.approx(exact.history["loss_D"][0], abs=0.02)
+
+
+TWO_PROCESSES = """
+import sys
+import ganlib, torch
+from lightning_fabric import Fabric
+
+out, steps = sys.argv[1], int(sys.argv[2])
+fabric = Fabric(accelerator="cpu", devices=2)
+fabric.launch()
+torch.manual_seed(fabric.global_rank)  # different starts: the first process's must win
+G = ganlib.MLPGenerator(ganlib.Noise(2), (3,), hidden=(8,), output="identity")
+D = ganlib.MLPDiscriminator((3,), hidden=(8,), dropout=0.3)
+x = torch.rand(40, 3, generator=torch.Generator().manual_seed(1))
+drawn = []
+game = ganlib.train(
+    G, D, x, steps=steps, batch_size=8, ema=0.9, fabric=fabric, out=out, save_every=2,
+    log_every=2, on_log=lambda game: drawn.append(torch.rand(4)),
+)
+weights = torch.nn.utils.parameters_to_vector([*G.parameters(), *D.parameters()]).detach()
+both = fabric.all_gather(weights)
+assert torch.equal(both[0], both[1]), "the processes' weights differ"
+for draws in drawn:
+    both = fabric.all_gather(draws)
+    assert not torch.equal(both[0], both[1]), "the processes draw the same noise"
+if fabric.is_global_zero:
+    torch.save(weights, f"{out}/weights-{steps}.pt")
+"""
+
+
+def test_two_processes_play_one_game_and_resume_it(tmp_path):
+    script = tmp_path / "two.py"
+    script.write_text(TWO_PROCESSES)
+
+    def launch(out, steps):
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+        command += ["--nproc-per-node=2", str(script), str(out), str(steps)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        return torch.load(out / f"weights-{steps}.pt", weights_only=True)
+
+    launch(tmp_path / "stopped", 4)
+    again, whole = launch(tmp_path / "stopped", 8), launch(tmp_path / "whole", 8)
+    assert torch.equal(again, whole)
+    files = {path.name for path in (tmp_path / "whole").iterdir()}
+    assert files == {CHECKPOINT, GENERATOR, "weights-8.pt"}
+
+
+def test_the_gradient_of_two_processes_is_that_of_the_joined_minibatch():
+    """Each process's part of a minibatch, averaged, against the whole in float64."""
+    G, D = make(dropout=0.0, dtype=torch.float64)
+    game = ganlib.train(G, D, X, steps=1, batch_size=8)
+    x, fake = game.minibatches[3][0], game.sample(8, ()).detach()
+
+    def gradient(part):
+        game.set_gradient("D", game.loss_D(game.judge(x[part], ()), game.judge(fake[part], ())))
+        return torch.cat([p.grad.flatten() for p in D.parameters()])
+
+    parts = [gradient(slice(rank, None, 2)) for rank in (0, 1)]
+    torch.testing.assert_close(sum(parts) / 2, gradient(slice(None)), rtol=0, atol=1e-12)
