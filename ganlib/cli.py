@@ -117,6 +117,8 @@ def train(
         }
         click.echo(json.dumps(plan, indent=2))
         return
+    if devices != "auto" and not devices.isdecimal():
+        raise ValueError(f"devices must be a number or auto, got {devices!r}")
     fabric = Fabric(
         accelerator=accelerator,
         devices=devices if devices == "auto" else int(devices),

@@ -123,7 +123,7 @@ def load(source: str | os.PathLike | np.ndarray | Tensor = "digits", split: str 
         try:
             with path.open("rb") as file:
                 array = np.lib.format.read_array(file, allow_pickle=False)
-        except (ValueError, OSError) as error:
+        except Exception as error:  # a damaged header raises errors of its parser, too
             raise ValueError(f"{path} is not a readable .npy file: {error}") from error
         return _only_train(_from_array(array, str(path)), split, str(path))
     if path.is_dir():
@@ -204,7 +204,7 @@ class Minibatches:
 
 
 def _cut(name: str, split: str, images: np.ndarray, labels: np.ndarray, part) -> Data:
-    images = torch.from_numpy(np.ascontiguousarray(images[part])).unsqueeze(1)
+    images = torch.from_numpy(images[part].copy()).unsqueeze(1)
     labels = torch.from_numpy(labels[part].astype(np.int64))
     return Data(name, split, images, labels, tuple(str(c) for c in range(10)))
 
@@ -328,7 +328,7 @@ def _load_folder(folder: Path, split: str) -> Data:
 
 
 def _read_images(files: Sequence[Path]) -> Tensor:
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     images, first = [], None
     for path in files:
@@ -338,7 +338,7 @@ def _read_images(files: Sequence[Path]) -> Tensor:
                     raise ValueError(f"{image.mode} holds more than 8 bits a channel")
                 grey = image.mode in ("1", "L", "LA")
                 array = np.asarray(image.convert("L" if grey else "RGB"))
-        except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        except Exception as error:  # Pillow's decoders raise many kinds
             raise ValueError(f"{path} is not a readable image: {error}") from error
         if first is None:
             first = array.shape

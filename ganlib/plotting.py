@@ -4,11 +4,13 @@ Every function returns a new Matplotlib figure and leaves Matplotlib's global st
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn.functional import interpolate as resize
@@ -16,14 +18,11 @@ from torch.nn.functional import pad
 
 from ganlib.data import to_float
 
-__all__ = ["densities", "grid", "history", "lines", "mosaic", "strip"]
+__all__ = ["bars", "densities", "grid", "history", "lines", "mosaic", "strip"]
 
 CELL = 56  # pixels to which the shorter side of a small image is enlarged
 GUTTER = 6  # white pixels between two images
 STYLE = {
-    "figure.dpi": 120,
-    "figure.figsize": (6.4, 3.6),
-    "figure.constrained_layout.use": True,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -37,6 +36,18 @@ STYLE = {
 }
 DATA, GENERATED = "#000000", "#009e73"
 JUDGED, OPTIMAL = "#0072b2", "#d55e00"
+
+
+@contextmanager
+def _styled(width: float = 6.4, height: float = 3.6) -> Iterator[tuple[Figure, Axes]]:
+    """A new figure, and our style while it is drawn.
+
+    The figure is made outside of the style's context: making the first one may load the backend,
+    and leaving the context would undo what that sets.
+    """
+    figure = plt.figure(figsize=(width, height), dpi=120, layout="constrained")
+    with plt.rc_context(STYLE):
+        yield figure, figure.add_subplot()
 
 
 def mosaic(images: Tensor, columns: int | None = None) -> np.ndarray:
@@ -102,9 +113,8 @@ def grid(
     if row_labels and len(row_labels) != rows:
         raise ValueError(f"row_labels must name each of the {rows} rows, got {len(row_labels)}")
     height, width = picture.shape[:2]
-    with plt.rc_context(STYLE):
-        inches = min(6.4, width / 90)
-        figure, axes = plt.subplots(figsize=(inches, inches * height / width + 0.3 * bool(title)))
+    inches = min(6.4, width / 90)
+    with _styled(inches, inches * height / width + 0.3 * bool(title)) as (figure, axes):
         axes.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="antialiased")
         axes.set(title=title, xticks=[], yticks=[])
         axes.spines[:].set_visible(False)
@@ -200,14 +210,46 @@ def lines(
     Returns:
         The figure.
     """
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots()
+    with _styled() as (figure, axes):
         for name, heights in curves.items():
             axes.plot(x, heights, label=name)
         for name, (place, height) in (points or {}).items():
             axes.plot(place, height, "o", color="black", label=name)
         axes.set(xlabel=xlabel, ylabel=ylabel)
         axes.legend()
+    return figure
+
+
+def bars(
+    names: Sequence[str],
+    heights: Sequence[float],
+    xlabel: str = "",
+    ylabel: str = "",
+    reference: float | None = None,
+) -> Figure:
+    """One bar for each name.
+
+    Args:
+        names: What stands below each bar.
+        heights: As many heights.
+        xlabel: What stands below the axis.
+        ylabel: What stands beside the axis.
+        reference: Height of a dashed line to compare with.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: There is not one height for each name.
+    """
+    if len(names) != len(heights):
+        raise ValueError(f"heights must hold one for each of {len(names)} names, got {len(heights)}")
+    with _styled() as (figure, axes):
+        axes.bar(names, heights)
+        axes.set(xlabel=xlabel, ylabel=ylabel)
+        axes.grid(False, axis="x")
+        if reference is not None:
+            axes.axhline(reference, color="black", linewidth=1, linestyle="--")
     return figure
 
 
@@ -233,8 +275,7 @@ def densities(
     Returns:
         The figure.
     """
-    with plt.rc_context(STYLE):
-        figure, left = plt.subplots()
+    with _styled() as (figure, left):
         left.plot(x, p_data, color=DATA, linestyle=":", linewidth=2, label="p_data")
         left.plot(x, p_g, color=GENERATED, linewidth=2, label="p_g")
         left.set(xlabel="x", ylabel="density", ylim=(0, None))

@@ -66,13 +66,11 @@ class Recipe:
             G.start_at_mean(images)
         return G, D
 
-    def run(
-        self, *, data: str | None = None, steps: int | None = None, seed: int = 0, **options
-    ) -> Game:
+    def run(self, *, data=None, steps: int | None = None, seed: int = 0, **options) -> Game:
         """Train by this recipe.
 
         Args:
-            data: Another source of images.
+            data: Another source for `load`.
             steps: Another length.
             seed: Of the first weights, the shuffles, the noise and the dropout.
             options: Arguments of `ganlib.train`: batch_size, fabric, out, log_every, ...
@@ -84,7 +82,7 @@ class Recipe:
             ValueError, FileNotFoundError, FloatingPointError, KeyboardInterrupt: As `load` and
                 `train` do.
         """
-        images = load(data or self.data).images
+        images = load(self.data if data is None else data).images
         G, D = self.players(images, seed)
         optimizers = [self.optimizer(player.parameters(), **self.options) for player in (G, D)]
         schedulers = [Schedule(o, self.schedule) for o in optimizers] if self.schedule else []
@@ -92,7 +90,7 @@ class Recipe:
             G,
             D,
             images,
-            steps=steps or self.steps,
+            steps=self.steps if steps is None else steps,
             optimizer_G=optimizers[0],
             optimizer_D=optimizers[1],
             schedulers=schedulers,
@@ -115,7 +113,7 @@ _PAPER = Recipe(
     options={"lr": 0.1, "momentum": 0.5},
     steps=125_000,
     length="250 epochs",
-    time="",
+    time="about 2 hours on two cores",
     start_at_mean=True,
     schedule=paper_schedule,
     training={"batch_size": 100, "simultaneous": True, "log_every": 100},
@@ -130,9 +128,9 @@ RECIPES = {
             "noise": {"dim": 64, "law": "normal"},
             "hidden": [256, 256],
         },
-        discriminator={"network": "MLPDiscriminator", "hidden": [256, 256], "dropout": 0.3},
+        discriminator={"network": "MLPDiscriminator", "hidden": [256, 256], "dropout": 0.2},
         optimizer=torch.optim.Adam,
-        options={"lr": 2e-3, "betas": (0.5, 0.999)},
+        options={"lr": 2e-3, "betas": (0.0, 0.999)},
         steps=8000,
         length="400 epochs",
         time="half a minute on one core",

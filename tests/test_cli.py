@@ -1,0 +1,214 @@
+"""The command line: what it writes, what it refuses, and that a kill costs nothing."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+
+import ganlib
+from ganlib.cli import main
+from ganlib.recipes import RECIPES
+from ganlib.training import CHECKPOINT, GENERATOR
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def train(out, *more):
+    return run("train", "digits", "--out", out, "--steps", 30, "--accelerator", "cpu", *more)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "digits"
+    result = train(out)
+    assert result.exit_code == 0, result.output
+    return out
+
+
+def test_train_leaves_what_it_promises(trained):
+    names = {CHECKPOINT, GENERATOR, "samples.png", "curves.png", "history.json"}
+    assert {path.name for path in trained.iterdir()} == names
+    history = json.loads((trained / "history.json").read_text())
+    assert history["step"] == [30]
+    for name in ("samples.png", "curves.png"):
+        with Image.open(trained / name) as picture:
+            assert min(picture.size) > 200
+
+
+def test_sample_and_interpolate_draw_what_the_package_draws(trained, tmp_path):
+    G = ganlib.load_network(trained / GENERATOR)
+    result = run("sample", trained, "-n", 5, "--seed", 3, "--out", tmp_path / "five.npy")
+    assert result.exit_code == 0
+    np.testing.assert_array_equal(
+        np.load(tmp_path / "five.npy"), ganlib.sample(G, 5, seed=3).numpy()
+    )
+    walks = run("interpolate", trained, "--rows", 2, "--steps", 4, "--out", tmp_path / "walks.npy")
+    assert walks.exit_code == 0
+    z0, z1 = G.noise(4, seed=0).chunk(2)
+    expected = ganlib.interpolate(G, z0, z1, 4).numpy()
+    np.testing.assert_array_equal(np.load(tmp_path / "walks.npy"), expected)
+
+
+def test_pictures_go_into_the_run_by_default(tmp_path):
+    train(tmp_path)
+    for command, name in (("sample", "samples.png"), ("interpolate", "interpolation.png")):
+        (tmp_path / name).unlink(missing_ok=True)
+        result = run(command, tmp_path)
+        assert result.exit_code == 0
+        assert result.output.strip() == str(tmp_path / name)
+        with Image.open(tmp_path / name) as picture:
+            assert min(picture.size) > 200
+
+
+def test_own_images_by_path(tmp_path):
+    np.save(tmp_path / "own.npy", np.random.default_rng(0).random((70, 6, 5)))
+    result = train(tmp_path / "run", "--data", tmp_path / "own.npy")
+    assert result.exit_code == 0, result.output
+    result = run("sample", tmp_path / "run", "--out", tmp_path / "s.npy")
+    assert np.load(tmp_path / "s.npy").shape == (64, 1, 6, 5)
+
+
+def test_recipes_are_listed_with_data_length_and_time():
+    output = run("recipes").output
+    for name, recipe in RECIPES.items():
+        for part in (name, recipe.summary, recipe.data, f"{recipe.steps:,} steps", recipe.time):
+            assert part, f"{name} says nothing of something"
+            assert part in output
+
+
+def test_dry_run_prints_the_plan_and_does_nothing(tmp_path):
+    result = train(tmp_path / "run", "--dry-run", "--batch-size", 32)
+    plan = json.loads(result.output)
+    assert result.exit_code == 0
+    assert plan["steps"] == 30
+    assert plan["batch_size"] == 32
+    assert plan["data"] == "digits"
+    assert not plan["goes_on_from_checkpoint"]
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("command", [[], ["train"], ["sample"], ["interpolate"], ["recipes"]])
+def test_help_explains_every_option(command):
+    result = run(*command, "--help")
+    assert result.exit_code == 0
+    here = main.commands[command[0]] if command else main
+    assert here.help.splitlines()[0] in " ".join(result.output.split())
+    for parameter in here.params:
+        if parameter.param_type_name == "option":
+            assert parameter.opts[0] in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["train", "nothing", "--out", "x"], 2, "'nothing' is not one of"),
+        (["train", "digits"], 2, "Missing option '--out'"),
+        (["train", "digits", "--out", "x", "--steps", "0"], 2, "0 is not in the range"),
+        (["train", "digits", "--out", "x", "--data", "no/such"], 1, "none of these"),
+        (["train", "digits", "--out", "x", "--batch-size", "9999"], 1, "batch_size must be from"),
+        (["train", "digits", "--out", "x", "--devices", "many"], 1, "devices must be"),
+        (["sample", "no-such-run"], 2, "does not exist"),
+        (["interpolate", ".", "--steps", "1"], 2, "1 is not in the range"),
+        (["sample", "."], 1, "holds no generator.safetensors"),
+    ],
+)
+def test_wrong_usage_and_failures_have_their_exit_codes(
+    arguments, code, message, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    result = run(*arguments)
+    assert result.exit_code == code
+    assert message in result.output
+    assert not (tmp_path / "x" / CHECKPOINT).exists()
+
+
+def test_other_settings_are_refused(trained):
+    result = train(trained, "--seed", 1)
+    assert result.exit_code == 1
+    assert "other settings" in result.output
+
+
+KILLED = """
+import os, signal, sys
+from ganlib import cli, training
+
+def kill():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+where, step = sys.argv[1], int(sys.argv[2])
+if where == "between D's move and G's":
+    move_G = training.Game.move_G
+    training.Game.move_G = lambda game, *xy: kill() if game.step == step else move_G(game, *xy)
+elif where == "half way through a checkpoint":
+    save = training.torch.save
+    def half(state, path):
+        save(state, path)
+        if state["step"] >= step:
+            os.truncate(path, os.path.getsize(path) // 2)
+            kill()
+    training.torch.save = half
+elif where == "nowhere":
+    pass
+cli.main(sys.argv[3:], prog_name="ganlib")
+"""
+
+
+def test_killed_at_random_steps_the_same_command_ends_in_the_same_bits(tmp_path):
+    steps, every = 60, 7
+    chosen = random.Random(2014)
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED)
+
+    def command(out, where="nowhere", step=0):
+        arguments = ["train", "digits", "--out", out, "--steps", steps, "--save-every", every]
+        arguments += ["--log-every", 5, "--accelerator", "cpu"]
+        return subprocess.run(
+            [sys.executable, script, where, *map(str, [step, *arguments])],
+            capture_output=True, text=True, timeout=300,
+        )  # fmt: skip
+
+    whole = command(tmp_path / "whole")
+    assert whole.returncode == 0, whole.stderr
+    first, second, third = sorted(chosen.sample(range(1, steps), 3))
+    kills = [
+        ("between D's move and G's", first),
+        ("half way through a checkpoint", second),
+        ("between D's move and G's", third),
+    ]
+    for where, step in kills:
+        assert command(tmp_path / "killed", where, step).returncode == -signal.SIGKILL
+    again = command(tmp_path / "killed")
+    assert again.returncode == 0, again.stderr
+    for name in (GENERATOR, "history.json"):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    one, other = (
+        torch.load(tmp_path / run / CHECKPOINT, weights_only=True) for run in ("killed", "whole")
+    )
+    assert one["optimizer_D"]["state"].keys() == other["optimizer_D"]["state"].keys()
+    for number, state in one["optimizer_D"]["state"].items():
+        for name, value in state.items():
+            assert torch.equal(value, other["optimizer_D"]["state"][number][name])
+
+
+def test_ctrl_c_saves_and_exits_with_130(tmp_path):
+    command = [sys.executable, "-m", "ganlib", "train", "digits", "--out", str(tmp_path / "run")]
+    command += ["--save-every", "1", "--accelerator", "cpu"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
+    while not (tmp_path / "run" / CHECKPOINT).exists() and process.poll() is None:
+        pass
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "the same command goes on from" in errors
+    state = torch.load(tmp_path / "run" / CHECKPOINT, weights_only=True)
+    assert f"stopped after step {state['step']};" in errors

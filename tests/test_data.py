@@ -1,0 +1,665 @@
+"""Data sets: what each split holds, what is refused and how, and how minibatches are dealt."""
+
+import gzip
+import hashlib
+import http.server
+import os
+import struct
+import threading
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from sklearn.datasets import load_digits
+
+import ganlib
+from ganlib import data
+from ganlib.data import SPLITS, Minibatches, derive_seed, load, to_float
+
+few = settings(deadline=None, max_examples=50)
+REAL_DATA = Path(os.environ.get("GANLIB_DATA") or os.devnull)
+NOBODY = "http://127.0.0.1:9/"  # the discard port: refused at once
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch, tmp_path):
+    """No test reads the reader's data folder or cache, and none leaves this machine."""
+    monkeypatch.delenv("GANLIB_DATA", raising=False)
+    monkeypatch.setenv("NO_PROXY", "*")
+    monkeypatch.setattr(data, "_MIRRORS", dict.fromkeys(data._SHA256, (NOBODY,)))
+    monkeypatch.setattr(data.pooch, "os_cache", lambda name: tmp_path / "cache" / name)
+
+
+# Digits ------------------------------------------------------------------------------------------
+
+
+def digits():
+    return {split: load("digits", split) for split in SPLITS}
+
+
+def to_levels(images):
+    """Back from 8 bits to the 17 grey levels of the original."""
+    return np.rint(images.squeeze(1).numpy() * (16 / 255))
+
+
+def test_digits_splits_are_disjoint_and_hold_every_image_once():
+    originals, place = load_digits().images, np.arange(1797) % 7
+    part_of = {"train": place < 5, "validation": place == 5, "test": place == 6}
+    for split, part in digits().items():
+        assert np.array_equal(to_levels(part.images), originals[part_of[split]])
+
+
+def test_digits_use_17_grey_levels_that_no_rounding_merges():
+    images = torch.cat([part.images for part in digits().values()])
+    assert images.unique().tolist() == [round(level * 255 / 16) for level in range(17)]
+
+
+def test_digits_have_fixed_sizes_types_and_labels():
+    parts = digits()
+    assert [len(parts[split]) for split in SPLITS] == [1285, 256, 256]
+    for split, part in parts.items():
+        assert (part.name, part.split, part.shape) == ("digits", split, (1, 8, 8))
+        assert part.images.dtype == torch.uint8
+        assert part.labels.dtype == torch.int64
+        assert part.labels.shape == (len(part),)
+        assert part.labels.unique().tolist() == list(range(10))
+        assert part.classes == tuple("0123456789")
+
+
+def test_digits_keep_each_image_with_its_label():
+    original = load_digits()
+    label_of = dict(zip((image.tobytes() for image in original.images), original.target))
+    for part in digits().values():
+        found = [label_of[image.tobytes()] for image in to_levels(part.images)]
+        assert found == part.labels.tolist()
+
+
+def test_digits_are_the_same_bytes_everywhere():
+    digest = hashlib.sha256()
+    for part in digits().values():
+        digest.update(part.images.numpy().tobytes())
+        digest.update(part.labels.numpy().astype("<i8").tobytes())
+    assert digest.hexdigest() == "acd9379ee12ef610fa8b3df4b37d9b25996f087aa368c084ff9d22b751f07d70"
+
+
+def test_digits_come_by_default_for_training():
+    assert torch.equal(ganlib.load().images, load("digits", "train").images)
+
+
+@pytest.mark.parametrize("source", ["digits", "mnist", np.zeros((1, 4, 4), np.uint8)])
+def test_unknown_split_is_refused(source):
+    with pytest.raises(ValueError, match="one of train, validation, test, got 'valid'"):
+        load(source, "valid")
+
+
+@pytest.mark.parametrize(
+    ("source", "error"), [("digit", ValueError), ("no/such/folder", FileNotFoundError)]
+)
+def test_unknown_source_is_refused_with_what_is_known(source, error):
+    with pytest.raises(error, match=f"digits, mnist, fashion-mnist, .* got '{source}'"):
+        load(source)
+
+
+def test_file_that_is_no_array_is_refused(tmp_path):
+    path = tmp_path / "notes.txt"
+    path.write_text("seven")
+    with pytest.raises(ValueError, match="which is none of these"):
+        load(path)
+
+
+# The MNIST sets ----------------------------------------------------------------------------------
+
+FILES = data._MNIST_FILES
+
+
+def idx(array):
+    """The gzipped idx file of a uint8 array."""
+    header = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
+    return gzip.compress(header + array.tobytes(), compresslevel=1, mtime=0)
+
+
+@pytest.fixture(scope="session")
+def small_set():
+    """Four files like MNIST's in number of images, 2×2 pixels each."""
+    rng = np.random.default_rng(0)
+    arrays = []
+    for n in (60_000, 10_000):
+        arrays += [rng.integers(0, 256, (n, 2, 2), np.uint8), rng.integers(0, 10, n, np.uint8)]
+    return arrays, [idx(array) for array in arrays]
+
+
+@pytest.fixture
+def published(small_set, monkeypatch):
+    """The small set takes the place of MNIST; returns its arrays and files."""
+    arrays, files = small_set
+    sums = tuple(hashlib.sha256(file).hexdigest() for file in files)
+    monkeypatch.setattr(data, "_SHA256", {"mnist": sums})
+    return arrays, dict(zip(FILES, files))
+
+
+def put(folder, files):
+    folder.mkdir(parents=True)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+@pytest.fixture
+def own(published, tmp_path, monkeypatch):
+    """The small set in the reader's own data folder; returns the folder of its files."""
+    monkeypatch.setenv("GANLIB_DATA", str(tmp_path / "own"))
+    return put(tmp_path / "own" / "mnist", published[1])
+
+
+@pytest.fixture
+def serve(tmp_path):
+    """serve(name, files) → (address, requested paths) of a mirror on this machine."""
+    servers = []
+
+    def start(name, files):
+        class Mirror(http.server.SimpleHTTPRequestHandler):
+            def do_GET(self):
+                asked.append(self.path)
+                super().do_GET()
+
+            def log_message(self, *_):
+                pass
+
+        asked = []
+        folder = put(tmp_path / name, files)
+        server = http.server.ThreadingHTTPServer(
+            ("127.0.0.1", 0), partial(Mirror, directory=folder)
+        )
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        servers.append((server, thread))
+        return f"http://127.0.0.1:{server.server_port}/", asked
+
+    yield start
+    for server, thread in servers:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def mirrors(monkeypatch, *addresses):
+    monkeypatch.setattr(data, "_MIRRORS", {"mnist": addresses})
+
+
+def assert_is_test_split(part, arrays):
+    assert torch.equal(part.images.squeeze(1), torch.from_numpy(arrays[2]))
+    assert torch.equal(part.labels, torch.from_numpy(arrays[3]).long())
+
+
+def test_mnist_splits_are_the_first_50000_the_last_10000_and_the_test_files(own, published):
+    images, labels, test_images, test_labels = map(torch.from_numpy, published[0])
+    expected = {
+        "train": (images[:50_000], labels[:50_000]),
+        "validation": (images[50_000:], labels[50_000:]),
+        "test": (test_images, test_labels),
+    }
+    for split, (x, y) in expected.items():
+        part = load("mnist", split)
+        assert (part.name, part.split, part.shape) == ("mnist", split, (1, 2, 2))
+        assert part.images.dtype == torch.uint8
+        assert part.labels.dtype == torch.int64
+        assert torch.equal(part.images, x.unsqueeze(1))
+        assert torch.equal(part.labels, y.long())
+        assert part.classes == tuple("0123456789")
+
+
+def truncated(content):
+    return content[: len(content) // 2]
+
+
+def corrupt(content):
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+
+
+def wrong(content):
+    return idx(np.zeros((10_000, 2, 2), np.uint8))
+
+
+@pytest.mark.parametrize("damage", [truncated, corrupt, wrong])
+@pytest.mark.parametrize("number", [2, 3])
+def test_damaged_own_file_is_refused_by_name_and_left_as_it_was(own, damage, number):
+    path = own / FILES[number]
+    path.write_bytes(damage(path.read_bytes()))
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match="not the published file: its SHA-256 is") as caught:
+        load("mnist", "test")
+    message = str(caught.value)
+    assert str(path) in message
+    assert hashlib.sha256(before).hexdigest() in message
+    assert data._SHA256["mnist"][number] in message
+    assert path.read_bytes() == before
+
+
+def test_data_folder_that_is_none_is_refused(published, tmp_path, monkeypatch):
+    monkeypatch.setenv("GANLIB_DATA", str(tmp_path / "nowhere"))
+    with pytest.raises(FileNotFoundError, match=r"GANLIB_DATA must name a folder, got .*nowhere"):
+        load("mnist", "test")
+
+
+def test_download_is_kept_in_the_cache(published, serve, tmp_path, monkeypatch):
+    arrays, files = published
+    address, asked = serve("mirror", files)
+    mirrors(monkeypatch, address)
+    assert_is_test_split(load("mnist", "test"), arrays)
+    assert asked == ["/" + name for name in FILES[2:]]
+    kept = tmp_path / "cache" / "ganlib" / "mnist"
+    assert {path.name: path.read_bytes() for path in kept.iterdir()} == {
+        name: files[name] for name in FILES[2:]
+    }
+    load("mnist", "test")
+    assert len(asked) == 2  # nothing was asked for again
+
+
+def test_file_missing_from_the_data_folder_is_downloaded_to_the_cache(
+    own, published, serve, monkeypatch
+):
+    (own / FILES[3]).unlink()
+    address, asked = serve("mirror", published[1])
+    mirrors(monkeypatch, address)
+    assert_is_test_split(load("mnist", "test"), published[0])
+    assert asked == ["/" + FILES[3]]
+    assert not (own / FILES[3]).exists()
+
+
+def test_second_mirror_serves_when_the_first_is_dead(published, serve, monkeypatch):
+    address, asked = serve("mirror", published[1])
+    mirrors(monkeypatch, NOBODY, address)
+    assert_is_test_split(load("mnist", "test"), published[0])
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize("damage", [truncated, corrupt, wrong, None])
+def test_second_mirror_serves_when_the_first_has_other_or_no_files(
+    published, serve, monkeypatch, damage
+):
+    arrays, files = published
+    other = {name: damage(content) for name, content in files.items()} if damage else {}
+    first, second = serve("first", other), serve("second", files)
+    mirrors(monkeypatch, first[0], second[0])
+    assert_is_test_split(load("mnist", "test"), arrays)
+    assert first[1] == second[1] == ["/" + name for name in FILES[2:]]
+
+
+@pytest.mark.parametrize("damage", [truncated, corrupt, wrong])
+def test_damaged_cached_file_is_downloaded_again(published, serve, tmp_path, monkeypatch, damage):
+    arrays, files = published
+    cache = put(tmp_path / "cache" / "ganlib" / "mnist", files)
+    (cache / FILES[2]).write_bytes(damage(files[FILES[2]]))
+    address, asked = serve("mirror", files)
+    mirrors(monkeypatch, address)
+    assert_is_test_split(load("mnist", "test"), arrays)
+    assert asked == ["/" + FILES[2]]
+    assert (cache / FILES[2]).read_bytes() == files[FILES[2]]
+
+
+def test_cached_files_need_no_network(published, tmp_path):
+    put(tmp_path / "cache" / "ganlib" / "mnist", published[1])
+    assert_is_test_split(load("mnist", "test"), published[0])
+
+
+def test_dead_mirrors_are_named_with_what_to_put_where(published, tmp_path, monkeypatch):
+    mirrors(monkeypatch, NOBODY + "a/", NOBODY + "b/")
+    with pytest.raises(FileNotFoundError, match="mnist is not at hand") as caught:
+        load("mnist", "test")
+    message = str(caught.value)
+    for mention in (
+        *FILES,
+        str(tmp_path / "cache" / "ganlib" / "mnist"),
+        "GANLIB_DATA names (now unset)",
+        f"{NOBODY}a/{FILES[2]}",
+        f"{NOBODY}b/{FILES[2]}",
+    ):
+        assert mention in message
+
+
+@pytest.mark.skipif(
+    not (REAL_DATA / "mnist").is_dir(), reason="needs GANLIB_DATA with a folder mnist"
+)
+def test_real_mnist_has_its_published_counts(monkeypatch):
+    monkeypatch.setenv("GANLIB_DATA", str(REAL_DATA))
+    parts = {split: load("mnist", split) for split in SPLITS}
+    assert {split: part.images.shape for split, part in parts.items()} == {
+        "train": (50_000, 1, 28, 28),
+        "validation": (10_000, 1, 28, 28),
+        "test": (10_000, 1, 28, 28),
+    }
+    # Counts of the ten digits, as on the data set's page
+    of_60000 = (parts["train"].labels.bincount() + parts["validation"].labels.bincount()).tolist()
+    assert of_60000 == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+    assert parts["test"].labels.bincount().tolist() == [
+        980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009,
+    ]  # fmt: skip
+
+
+# The reader's own folder -------------------------------------------------------------------------
+
+RNG = np.random.default_rng(0)
+GREY = RNG.integers(0, 256, (4, 5, 7), np.uint8)
+RGB = RNG.integers(0, 256, (4, 5, 7, 3), np.uint8)
+
+
+def write(folder, arrays, suffix="png"):
+    folder.mkdir(parents=True, exist_ok=True)
+    for n, array in enumerate(arrays):
+        Image.fromarray(array).save(folder / f"{n}.{suffix}")
+    return folder
+
+
+def test_folder_of_grey_images_in_the_order_of_their_names(tmp_path):
+    part = load(write(tmp_path, GREY))
+    assert torch.equal(part.images, torch.from_numpy(GREY).unsqueeze(1))
+    assert (part.name, part.split) == (str(tmp_path), "train")
+    assert part.labels is None
+    assert part.classes == ()
+
+
+def test_folder_of_rgb_images(tmp_path):
+    part = load(str(write(tmp_path, RGB)))
+    assert part.shape == (3, 5, 7)
+    assert torch.equal(part.images, torch.from_numpy(RGB).permute(0, 3, 1, 2))
+
+
+def test_folder_ignores_hidden_and_other_files(tmp_path):
+    write(tmp_path, GREY)
+    (tmp_path / ".hidden.png").write_bytes(b"")
+    (tmp_path / "notes.txt").write_text("four digits")
+    assert len(load(tmp_path)) == 4
+
+
+def test_transparency_is_left_out(tmp_path):
+    alpha = np.full((5, 7, 1), 255, np.uint8)
+    write(tmp_path, [np.concatenate([RGB[0], alpha], 2)])
+    assert torch.equal(load(tmp_path).images[0], torch.from_numpy(RGB[0]).permute(2, 0, 1))
+
+
+def test_folders_in_a_folder_are_classes(tmp_path):
+    write(tmp_path / "two", GREY[:1])
+    write(tmp_path / "one", GREY[1:])
+    (tmp_path / "empty").mkdir()
+    part = load(tmp_path)
+    assert part.classes == ("one", "two")
+    assert part.labels.tolist() == [0, 0, 0, 1]
+    assert part.labels.dtype == torch.int64
+    assert torch.equal(part.images.squeeze(1), torch.from_numpy(GREY[[1, 2, 3, 0]]))
+
+
+def test_folder_with_a_folder_for_each_split(tmp_path):
+    for split, n in [("train", 0), ("validation", 1), ("test", 2)]:
+        write(tmp_path / split, GREY[n : n + 1])
+    for n, split in enumerate(SPLITS):
+        part = load(tmp_path, split)
+        assert part.split == split
+        assert torch.equal(part.images[0, 0], torch.from_numpy(GREY[n]))
+
+
+def test_split_that_a_folder_lacks_is_refused(tmp_path):
+    write(tmp_path / "flat", GREY)
+    write(tmp_path / "split" / "train", GREY)
+    with pytest.raises(ValueError, match="flat has no 'test' split: all of it is 'train'"):
+        load(tmp_path / "flat", "test")
+    with pytest.raises(ValueError, match=r"split has no 'test' split: there is no folder .*test"):
+        load(tmp_path / "split", "test")
+
+
+@pytest.mark.parametrize(
+    ("odd", "size"), [(GREY[0].T, "5×7 grey"), (RGB[0], "7×5 RGB")], ids=["size", "mode"]
+)
+def test_images_of_several_sizes_or_modes_are_refused_by_name(tmp_path, odd, size):
+    write(tmp_path, [*GREY[:2], odd])
+    with pytest.raises(ValueError, match=f"0.png is 7×5 grey, .*2.png is {size}"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "gif", "bmp"])
+@pytest.mark.parametrize("keep", [0, 0.2, 0.7])
+def test_truncated_image_is_refused_by_name(tmp_path, suffix, keep):
+    write(tmp_path, GREY[:2], suffix)
+    path = tmp_path / f"1.{suffix}"
+    content = path.read_bytes()
+    path.write_bytes(content[: int(keep * len(content))])
+    with pytest.raises(ValueError, match=f"1.{suffix} is not a readable image"):
+        load(tmp_path)
+
+
+def test_image_of_an_absurd_size_is_refused_by_name(tmp_path):
+    write(tmp_path, RGB[:1], "bmp")
+    path = tmp_path / "0.bmp"
+    content = bytearray(path.read_bytes())
+    content[18:26] = struct.pack("<ii", 100_000, 100_000)
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"0\.bmp is not a readable image"):
+        load(tmp_path)
+
+
+def test_more_than_8_bits_a_channel_are_refused_by_name(tmp_path):
+    write(tmp_path, [GREY[0].astype(np.uint16) * 200])
+    with pytest.raises(ValueError, match=r"0\.png is not a readable image: .* more than 8 bits"):
+        load(tmp_path)
+
+
+def test_empty_folder_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="holds no images"):
+        load(tmp_path)
+
+
+# The reader's own arrays -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 7), (2, 1, 5, 7), (2, 3, 5, 7)])
+@pytest.mark.parametrize("kind", [np.asarray, torch.as_tensor], ids=["array", "tensor"])
+def test_array_of_bytes_is_taken_as_it_is(kind, shape):
+    array = RNG.integers(0, 256, shape, np.uint8)
+    part = load(kind(array))
+    assert part.images.dtype == torch.uint8
+    assert part.images.shape == (2, shape[1] if len(shape) == 4 else 1, 5, 7)
+    assert np.array_equal(part.images.numpy().reshape(shape), array)
+    assert (part.split, part.labels) == ("train", None)
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", ">f4"])
+def test_floats_are_rounded_to_the_nearest_byte(dtype):
+    levels = np.arange(256, dtype=np.uint8).reshape(1, 16, 16)
+    for nudge in (-0.3, 0, 0.3):
+        array = np.clip((levels + nudge) / 255, 0, 1).astype(dtype)
+        assert np.array_equal(load(array).images.numpy()[0], levels)
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        lambda a: a[::-1, :, ::-1],
+        lambda a: a.transpose(0, 2, 1),
+        lambda a: np.broadcast_to(a[:1], a.shape),
+    ],
+    ids=["reversed", "transposed", "read-only"],
+)
+def test_any_layout_in_memory_will_do(view):
+    array = view(GREY)
+    assert np.array_equal(load(array).images.numpy()[:, 0], array)
+
+
+def test_npy_file_is_read_like_the_array(tmp_path):
+    np.save(tmp_path / "mine.npy", GREY / 255)
+    part = load(tmp_path / "mine.npy")
+    assert torch.equal(part.images, torch.from_numpy(GREY).unsqueeze(1))
+    assert part.name == str(tmp_path / "mine.npy")
+
+
+BAD_ARRAYS = {
+    "one image": (np.zeros((5, 7)), r"must have shape .* got \(5, 7\)"),
+    "five dimensions": (np.zeros((1, 1, 1, 5, 7)), "must have shape"),
+    "two channels": (np.zeros((4, 2, 5, 7)), r"must have shape .* got \(4, 2, 5, 7\)"),
+    "channels last": (RGB, "must have shape"),
+    "nothing": (np.zeros((0, 5, 7)), "must have shape"),
+    "NaN": (np.full((1, 5, 7), np.nan), r"must lie in \[0, 1\]"),
+    "above 1": (np.full((1, 5, 7), 1.01), r"must lie in \[0, 1\], got values from 1.01 to 1.01"),
+    "below 0": (np.full((1, 5, 7), -0.5), r"must lie in \[0, 1\], got values from -0.5 to -0.5"),
+    "integers": (np.zeros((1, 5, 7), np.int64), "must be uint8 or float .* got torch.int64"),
+    "booleans": (np.zeros((1, 5, 7), bool), "must be uint8 or float .* got torch.bool"),
+    "text": (np.zeros((1, 5, 7), "U3"), "must be uint8 or float .* got <U3"),
+}
+
+
+@pytest.mark.parametrize(("array", "message"), BAD_ARRAYS.values(), ids=BAD_ARRAYS)
+def test_array_of_another_shape_range_or_type_is_refused(tmp_path, array, message):
+    with pytest.raises(ValueError, match="source " + message):
+        load(array)
+    np.save(tmp_path / "mine.npy", array)
+    with pytest.raises(ValueError, match=r"mine\.npy " + message):
+        load(tmp_path / "mine.npy")
+
+
+def test_damaged_npy_file_is_refused_by_name(tmp_path):
+    path = tmp_path / "mine.npy"
+    np.save(path, GREY)
+    content = path.read_bytes()
+    other = content.replace(b"}", b" ")  # a dictionary that never ends
+    zipped = b"PK\x03\x04" + content
+    for damaged in (b"", content[:5], content[:40], content[:-1], other, zipped, b"no array"):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"mine\.npy is not a readable \.npy file"):
+            load(path)
+
+
+def test_npy_file_with_code_in_it_is_refused(tmp_path):
+    np.save(tmp_path / "mine.npy", np.array([{}]), allow_pickle=True)
+    with pytest.raises(ValueError, match=r"mine\.npy is not a readable .*allow_pickle=False"):
+        load(tmp_path / "mine.npy")
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_array_is_all_for_training(tmp_path, split):
+    np.save(tmp_path / "mine.npy", GREY)
+    for source in (GREY, tmp_path / "mine.npy"):
+        with pytest.raises(ValueError, match=f"has no '{split}' split: all of it is 'train'"):
+            load(source, split)
+
+
+def test_bytes_become_floats_from_0_to_1_and_floats_stay():
+    levels = torch.arange(256, dtype=torch.uint8)
+    for dtype in (torch.float32, torch.float64):
+        assert torch.equal(to_float(levels, dtype), torch.arange(256, dtype=dtype) / 255)
+    assert levels.tolist() == list(range(256))
+    assert to_float(torch.tensor([2.5], dtype=torch.float64)).tolist() == [2.5]
+
+
+# Minibatches -------------------------------------------------------------------------------------
+
+
+@st.composite
+def deals(draw):
+    """(images, batch size, seed) that fit together."""
+    n = draw(st.integers(1, 30))
+    return n, draw(st.integers(1, n)), draw(st.integers(0, 2**40))
+
+
+def deal(n, batch_size, seed, **options):
+    return Minibatches(torch.arange(n, dtype=torch.float32), None, batch_size, seed, **options)
+
+
+def drawn(batches, numbers):
+    return [batches[n][0].tolist() for n in numbers]
+
+
+@few
+@given(deals())
+def test_an_epoch_takes_no_image_twice_and_fills_every_minibatch(numbers):
+    n, batch_size, _ = numbers
+    batches = deal(*numbers)
+    per_epoch = n // batch_size
+    for epoch in range(3):
+        epoch_batches = drawn(batches, range(epoch * per_epoch, (epoch + 1) * per_epoch))
+        assert [len(batch) for batch in epoch_batches] == [batch_size] * per_epoch
+        taken = [x for batch in epoch_batches for x in batch]
+        assert len(set(taken)) == len(taken)
+        assert set(taken) <= set(range(n))
+
+
+@few
+@given(deals(), st.randoms(use_true_random=False))
+def test_a_minibatch_depends_on_seed_and_number_alone(numbers, random):
+    asked = list(range(12))
+    in_order = drawn(deal(*numbers), asked)
+    random.shuffle(asked)
+    assert drawn(deal(*numbers), asked) == [in_order[n] for n in asked]
+
+
+def test_epochs_and_seeds_shuffle_differently():
+    orders = [tuple(deal(20, 20, seed)[epoch][0].tolist()) for seed in (0, 1) for epoch in (0, 1)]
+    assert len(set(orders)) == 4
+    assert all(sorted(order) == list(range(20)) for order in orders)
+
+
+@few
+@given(st.integers(1, 4), st.integers(1, 5), st.integers(0, 9), st.integers(0, 9))
+def test_processes_share_out_the_minibatch_of_one(world_size, each, seed, n):
+    size = world_size * each
+    shares = [
+        drawn(deal(2 * size + 1, size, seed, rank=rank, world_size=world_size), [n])[0]
+        for rank in range(world_size)
+    ]
+    assert all(len(share) == each for share in shares)
+    (alone,) = drawn(deal(2 * size + 1, size, seed), [n])
+    assert sorted(x for share in shares for x in share) == sorted(alone)
+
+
+@few
+@given(deals())
+def test_conditions_stay_with_their_images(numbers):
+    n, batch_size, seed = numbers
+    x = torch.arange(n, dtype=torch.float32)
+    batches = Minibatches(x, torch.stack([x, -x], 1), batch_size, seed)
+    for number in range(5):
+        images, (y,) = batches[number]
+        assert torch.equal(y, torch.stack([images, -images], 1))
+
+
+def test_without_conditions_the_tuple_is_empty():
+    assert deal(4, 2, 0)[0][1] == ()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_bytes_are_dealt_out_as_floats(dtype):
+    levels = torch.arange(256, dtype=torch.uint8)
+    x, _ = Minibatches(levels, None, 256, 0, dtype=dtype)[0]
+    assert torch.equal(x.sort().values, torch.arange(256, dtype=dtype) / 255)
+
+
+@pytest.mark.parametrize("batch_size", [-1, 0, 6])
+def test_batch_size_beyond_the_data_is_refused(batch_size):
+    with pytest.raises(ValueError, match=rf"batch_size must be from 1 to 5 .* got {batch_size}"):
+        deal(5, batch_size, 0)
+
+
+def test_batch_size_that_the_processes_cannot_share_is_refused():
+    with pytest.raises(ValueError, match="a multiple of the 2 processes, got 3"):
+        deal(5, 3, 0, world_size=2)
+
+
+# Seeds -------------------------------------------------------------------------------------------
+
+
+def test_derived_seeds_are_the_same_everywhere():
+    assert [derive_seed(0), derive_seed(0, "shuffle", 0), derive_seed(2**70, "noise")] == [
+        2334269327,
+        1616903475,
+        3021615843,
+    ]
+
+
+def test_derived_seeds_differ_for_every_purpose():
+    purposes = [(), *(("noise", n) for n in range(500)), *(("shuffle", n) for n in range(500))]
+    seeds = {derive_seed(seed, *purpose) for seed in (0, 1) for purpose in purposes}
+    assert len(seeds) == 2 * len(purposes)
+    assert max(seeds) < 2**32

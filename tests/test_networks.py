@@ -1,0 +1,397 @@
+"""The players: shapes, starting weights, noise, dropout, and files that come back bit for bit."""
+
+import json
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+import ganlib
+from ganlib.networks import (
+    Maxout,
+    MaxoutDiscriminator,
+    MLPDiscriminator,
+    MLPGenerator,
+    Noise,
+    build,
+    load_network,
+    mode,
+    save_network,
+)
+
+few = settings(deadline=None, max_examples=30)
+NETWORKS = {
+    "generator": lambda: MLPGenerator(Noise(3, "uniform"), (1, 2, 2), (5, 4), init=0.1),
+    "generator of numbers": lambda: MLPGenerator(Noise(2), (1,), (), output="identity"),
+    "discriminator": lambda: MLPDiscriminator((1, 2, 2), (5, 4), dropout=0.3),
+    "maxout discriminator": lambda: MaxoutDiscriminator((2, 2), (3,), 2, 0.7, 0.6, 0.1),
+}
+each_network = pytest.mark.parametrize("make", NETWORKS.values(), ids=NETWORKS)
+
+
+def bits(network):
+    return {
+        name: (w.dtype, w.shape, w.numpy().tobytes()) for name, w in network.state_dict().items()
+    }
+
+
+def paper_pair():
+    """The generator and the discriminator of the 2014 paper's MNIST experiment."""
+    torch.manual_seed(0)
+    G = MLPGenerator(Noise(100, "uniform"), (1, 28, 28), hidden=(1200, 1200), init=0.05)
+    return G, MaxoutDiscriminator((1, 28, 28))
+
+
+# Noise -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("law", ["normal", "uniform"])
+def test_noise_has_mean_0_and_variance_1_in_every_coordinate(law):
+    n = 100_000
+    z = Noise(4, law)(n, torch.empty(0, dtype=torch.float64), seed=0)
+    fourth = {"normal": 3, "uniform": 9 / 5}[law]  # E z⁴ of each law
+    assert (z.mean(0).abs() < 5 / math.sqrt(n)).all()
+    assert ((z.square().mean(0) - 1).abs() < 5 * math.sqrt((fourth - 1) / n)).all()
+    assert ((z**4).mean(0) - fourth).abs().max() < 0.2
+    assert (torch.corrcoef(z.T) - torch.eye(4)).abs().max() < 5 / math.sqrt(n)
+
+
+def test_uniform_noise_fills_its_interval_and_stays_in_it():
+    z = Noise(1, "uniform")(100_000, seed=0)
+    assert 1.73 < z.max() <= math.sqrt(3)
+    assert -1.73 > z.min() >= -math.sqrt(3)
+
+
+@pytest.mark.parametrize("law", ["normal", "uniform"])
+def test_noise_is_decided_by_its_seed_and_leaves_the_global_generator_alone(law):
+    noise, before = Noise(3, law), torch.get_rng_state()
+    assert torch.equal(noise(5, seed=1), noise(5, seed=1))
+    assert not torch.equal(noise(5, seed=1), noise(5, seed=2))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_noise_without_a_seed_comes_from_the_global_generator():
+    torch.manual_seed(3)
+    first, second = Noise(3)(5), Noise(3)(5)
+    torch.manual_seed(3)
+    assert torch.equal(Noise(3)(5), first)
+    assert not torch.equal(first, second)
+
+
+def test_noise_takes_its_type_from_another_tensor():
+    assert (Noise(3)(5).dtype, Noise(3)(5).shape) == (torch.float32, (5, 3))
+    for seed in (None, 0):
+        assert Noise(3)(5, torch.empty(1, dtype=torch.float64), seed).dtype == torch.float64
+
+
+def test_impossible_noise_is_refused():
+    with pytest.raises(ValueError, match="dim must be at least 1, got 0"):
+        Noise(0)
+    with pytest.raises(ValueError, match="law must be 'normal' or 'uniform', got 'cauchy'"):
+        Noise(2, "cauchy")
+
+
+# Shapes and starting weights ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(1,), (3, 4), (1, 8, 8), (3, 5, 7)])
+def test_generator_makes_samples_and_discriminators_make_logits(shape):
+    x = MLPGenerator(Noise(2), shape, hidden=(6,))(torch.randn(5, 2))
+    assert x.shape == (5, *shape)
+    for D in (MLPDiscriminator(shape, (6,)), MaxoutDiscriminator(shape, (6,))):
+        assert D(x).shape == (5, 1)
+
+
+def test_generator_is_its_layers_written_out():
+    G = MLPGenerator(Noise(3), (2, 2), hidden=(5, 4))
+    z = torch.randn(6, 3)
+    first, _, second, _ = G.hidden
+    h = (z @ first.weight.T + first.bias).clamp(min=0)
+    h = (h @ second.weight.T + second.bias).clamp(min=0)
+    x = 1 / (1 + torch.exp(-(h @ G.last.weight.T + G.last.bias)))
+    torch.testing.assert_close(G(z), x.reshape(6, 2, 2))
+
+
+def test_identity_output_leaves_the_interval_from_0_to_1():
+    G = MLPGenerator(Noise(3), (2,), hidden=(), output="identity")
+    z = 100 * torch.eye(3)
+    torch.testing.assert_close(G(z), z @ G.last.weight.T + G.last.bias)
+
+
+def test_discriminator_is_its_layers_written_out():
+    D = MLPDiscriminator((2, 2), hidden=(5,))
+    x = torch.randn(6, 2, 2)
+    _, first, _, last = D.layers
+    h = x.reshape(6, 4) @ first.weight.T + first.bias
+    h = torch.where(h > 0, h, 0.2 * h)
+    torch.testing.assert_close(D(x), h @ last.weight.T + last.bias)
+
+
+def test_unknown_output_is_refused():
+    with pytest.raises(ValueError, match="output must be 'sigmoid' or 'identity', got 'tanh'"):
+        MLPGenerator(Noise(2), (1,), output="tanh")
+
+
+@few
+@given(st.integers(1, 5), st.integers(1, 4), st.integers(1, 4), st.integers(0, 9))
+def test_maxout_is_the_largest_of_its_affine_maps(inputs, units, pieces, seed):
+    torch.manual_seed(seed)
+    layer, x = Maxout(inputs, units, pieces).double(), torch.randn(3, inputs).double()
+    expected = torch.empty(3, units, dtype=torch.float64)
+    for n in range(3):
+        for unit in range(units):
+            rows = range(unit * pieces, (unit + 1) * pieces)
+            expected[n, unit] = max(x[n] @ layer.weight[row] + layer.bias[row] for row in rows)
+    torch.testing.assert_close(layer(x), expected)
+
+
+def test_paper_pair_has_the_parameters_counted_by_hand():
+    G, D = paper_pair()
+    counts = [sum(p.numel() for p in network.parameters()) for network in (G, D)]
+    assert counts == [
+        (100 * 1200 + 1200) + (1200 * 1200 + 1200) + (1200 * 784 + 784),
+        (784 * 240 * 5 + 240 * 5) + (240 * 240 * 5 + 240 * 5) + (240 + 1),
+    ]
+
+
+def test_paper_pair_starts_uniform_with_biases_0():
+    for network, bound in zip(paper_pair(), (0.05, 0.005)):
+        for name, parameter in network.named_parameters():
+            if name.endswith("bias"):
+                assert (parameter == 0).all()
+            else:
+                wide = 1 - 10 / parameter.numel()
+                assert bound * wide <= parameter.max() <= bound
+                assert -bound * wide >= parameter.min() >= -bound
+                spread = parameter.std().item() / (bound / math.sqrt(3))
+                assert spread == pytest.approx(1, abs=3 / math.sqrt(parameter.numel()))
+
+
+# Dropout -----------------------------------------------------------------------------------------
+
+
+def test_maxout_discriminator_drops_the_input_of_every_layer():
+    kinds = [type(layer) for layer in MaxoutDiscriminator((1, 28, 28)).layers]
+    assert kinds == [nn.Flatten, *[nn.Dropout, Maxout] * 2, nn.Dropout, nn.Linear]
+
+
+@pytest.mark.parametrize(("number", "dropped"), [(0, 0.2), (1, 0.5), (2, 0.5)])
+def test_dropped_inputs_are_0_and_kept_ones_are_divided_by_their_share(number, dropped):
+    torch.manual_seed(0)
+    D, seen = MaxoutDiscriminator((1, 28, 28), init=0.1), []
+    layer = [m for m in D.layers if isinstance(m, Maxout | nn.Linear)][number]
+    dropout = [m for m in D.layers if isinstance(m, nn.Dropout)][number]
+    dropout.register_forward_hook(lambda _, args, out: seen.append((args[0], out)))
+    layer.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    with mode(D, training=True):
+        D(1 + torch.rand(50, 1, 28, 28))
+    (before, after), entered = seen
+    assert torch.equal(entered, after)
+    kept = after != 0
+    n = kept.numel()
+    assert kept.double().mean().item() == pytest.approx(
+        1 - dropped, abs=5 * math.sqrt(dropped * (1 - dropped) / n)
+    )
+    torch.testing.assert_close(after[kept], before[kept] / (1 - dropped))
+
+
+def test_discriminator_drops_hidden_units_alone():
+    D = MLPDiscriminator((4,), (6, 5), dropout=0.3)
+    block = [nn.Linear, nn.LeakyReLU, nn.Dropout]
+    assert [type(layer) for layer in D.layers] == [nn.Flatten, *block * 2, nn.Linear]
+    assert {m.p for m in D.layers if isinstance(m, nn.Dropout)} == {0.3}
+    assert not any(isinstance(m, nn.Dropout) for m in MLPDiscriminator((4,)).modules())
+
+
+@each_network
+def test_evaluation_is_deterministic(make):
+    network = make().eval()
+    x = torch.rand(5, network.noise.dim) if hasattr(network, "noise") else torch.rand(5, 1, 2, 2)
+    assert torch.equal(network(x), network(x))
+
+
+# The mean image ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [torch.uint8, torch.float32])
+def test_generator_starts_at_the_mean_image(kind):
+    levels = ganlib.load("digits").images
+    images = levels if kind == torch.uint8 else levels.float() / 255
+    G = MLPGenerator(Noise(3), (1, 8, 8))
+    nn.init.zeros_(G.last.weight)
+    G.start_at_mean(images)
+    mean = (levels.double() / 255).mean(0)
+    assert (mean == 0).any()  # pixels that are always black need the clipping
+    expected = mean.clamp(1e-7, 1 - 1e-7).float().expand(4, 1, 8, 8)
+    torch.testing.assert_close(G(torch.randn(4, 3)), expected, rtol=1e-5, atol=0)
+
+
+def test_pixels_of_one_value_keep_the_bias_finite():
+    G = MLPGenerator(Noise(3), (2,))
+    G.start_at_mean(torch.tensor([[0, 255]] * 5, dtype=torch.uint8))
+    edge = math.log(1e-7 / (1 - 1e-7))
+    assert G.last.bias.tolist() == pytest.approx([edge, -edge], rel=1e-6)
+
+
+def test_mean_image_of_another_shape_or_output_is_refused():
+    with pytest.raises(ValueError, match=r"shape \(N, 1, 8, 8\), got \(5, 8, 8\)"):
+        MLPGenerator(Noise(3), (1, 8, 8)).start_at_mean(torch.zeros(5, 8, 8))
+    with pytest.raises(ValueError, match="output is 'sigmoid'"):
+        MLPGenerator(Noise(3), (1,), output="identity").start_at_mean(torch.zeros(5, 1))
+
+
+# Building and files ------------------------------------------------------------------------------
+
+
+@each_network
+def test_config_builds_the_same_architecture_even_from_json(make):
+    network = make()
+    again = build(json.loads(json.dumps(network.config)))
+    assert type(again) is type(network)
+    assert again.config == network.config
+    assert repr(again) == repr(network)
+    shapes = [(name, w.shape) for name, w in network.state_dict().items()]
+    assert [(name, w.shape) for name, w in again.state_dict().items()] == shapes
+    assert getattr(again, "noise", None) == getattr(network, "noise", None)
+
+
+@pytest.mark.parametrize("name", [None, "Linear", "Noise", "Maxout"])
+def test_only_networks_of_ganlib_are_built(name):
+    with pytest.raises(ValueError, match=f"network must be one of MLPGenerator, .* got {name!r}"):
+        build({"network": name, "inputs": 1})
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"shape": [1], "width": 3}, {}, {"shape": [1], "noise": {"dim": 2, "size": 3}}],
+    ids=["unknown", "missing", "unknown to the noise"],
+)
+@pytest.mark.parametrize("name", ["MLPGenerator", "MLPDiscriminator", "MaxoutDiscriminator"])
+def test_arguments_that_a_network_does_not_take_are_refused(name, arguments):
+    with pytest.raises(ValueError, match=f"{name} cannot be built from"):
+        build({"network": name, **arguments})
+
+
+@each_network
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_saved_network_comes_back_bit_for_bit_in_evaluation_mode(tmp_path, make, dtype):
+    network = make().to(dtype)
+    state, training = bits(network), network.training
+    save_network(network, tmp_path / "network.safetensors")
+    again = load_network(str(tmp_path / "network.safetensors"))
+    assert type(again) is type(network)
+    assert again.config == network.config
+    assert bits(again) == bits(network) == state
+    assert not any(module.training for module in again.modules())
+    assert all(parameter.requires_grad for parameter in again.parameters())
+    assert network.training == training
+
+
+def test_loaded_network_no_longer_needs_its_file(tmp_path):
+    path = tmp_path / "network.safetensors"
+    save_network(NETWORKS["generator"](), path)
+    network = load_network(path)
+    state = bits(network)
+    path.write_bytes(bytes(path.stat().st_size))
+    assert bits(network) == state
+
+
+@each_network
+def test_file_is_plain_safetensors_with_its_config_beside_the_weights(tmp_path, make):
+    network, path = make(), tmp_path / "network.safetensors"
+    save_network(network, path)
+    weights = load_file(path)
+    assert {name: w.tolist() for name, w in weights.items()} == {
+        name: w.tolist() for name, w in network.state_dict().items()
+    }
+    content = path.read_bytes()
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    about = json.loads(header["__metadata__"]["ganlib"])
+    assert about == {"class": type(network).__name__, "config": network.config}
+
+
+def test_network_of_the_readers_own_is_saved_but_not_built(tmp_path):
+    path = tmp_path / "own.safetensors"
+    network = nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
+    save_network(network, path)
+    assert torch.equal(load_file(path)["weight"], network.weight)
+    with pytest.raises(ValueError, match="holds the weights of a Conv2d, which ganlib cannot"):
+        load_network(path)
+
+
+def test_missing_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        load_network(tmp_path / "nowhere")
+
+
+def test_every_truncated_file_is_refused_by_name(tmp_path):
+    path = tmp_path / "network.safetensors"
+    save_network(NETWORKS["generator"](), path)
+    content = path.read_bytes()
+    for size in [*range(0, len(content), 50), len(content) - 1]:
+        path.write_bytes(content[:size])
+        with pytest.raises(ValueError, match=r"network\.safetensors is not a readable"):
+            load_network(path)
+
+
+def test_file_of_something_else_is_refused_by_name(tmp_path):
+    path = tmp_path / "other.safetensors"
+    torch.save(NETWORKS["generator"]().state_dict(), path)
+    with pytest.raises(ValueError, match=r"other\.safetensors is not a readable"):
+        load_network(path)
+    save_file({"weight": torch.zeros(2)}, path)
+    with pytest.raises(ValueError, match=r"other\.safetensors was not written by ganlib"):
+        load_network(path)
+
+
+CONFIG = {"network": "MLPDiscriminator", "shape": [3], "hidden": [5]}
+METADATA = {
+    "cut": ("{", "damaged: its metadata cannot be read"),
+    "empty": ("{}", "damaged: its metadata cannot be read"),
+    "no dictionary": ("[]", "damaged: its metadata cannot be read"),
+    "unknown network": ({"network": "System"}, "network must be one of .* got 'System'"),
+    "another shape": (CONFIG, "damaged: its weights do not fit its network"),
+    "another depth": (CONFIG | {"hidden": []}, "damaged: its weights do not fit its network"),
+}
+
+
+@pytest.mark.parametrize(("about", "message"), METADATA.values(), ids=METADATA)
+def test_metadata_that_does_not_fit_is_refused(tmp_path, about, message):
+    path = tmp_path / "network.safetensors"
+    if isinstance(about, dict):
+        about = json.dumps({"class": about["network"], "config": about})
+    save_file(MLPDiscriminator((3,), (4,)).state_dict(), path, metadata={"ganlib": about})
+    with pytest.raises(ValueError, match=message):
+        load_network(path)
+
+
+# Modes -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("fails", [True, False])
+def test_mode_of_every_module_comes_back_even_after_an_error(training, fails):
+    G, D = NETWORKS["generator"](), NETWORKS["maxout discriminator"]()
+    G.last.eval()  # as when a part of a network is kept fixed
+    D.eval()
+    D.layers[1].train()
+    modules = [*G.modules(), *D.modules()]
+    before = [module.training for module in modules]
+    assert len(set(before)) == 2
+
+    def visit():
+        with mode(G, D, training=training):
+            assert {module.training for module in modules} == {training}
+            if fails:
+                raise KeyboardInterrupt
+
+    if fails:
+        with pytest.raises(KeyboardInterrupt):
+            visit()
+    else:
+        visit()
+    assert [module.training for module in modules] == before
