@@ -243,7 +243,9 @@ def bars(
         ValueError: There is not one height for each name.
     """
     if len(names) != len(heights):
-        raise ValueError(f"heights must hold one for each of {len(names)} names, got {len(heights)}")
+        raise ValueError(
+            f"heights must hold one for each of {len(names)} names, got {len(heights)}"
+        )
     with _styled() as (figure, axes):
         axes.bar(names, heights)
         axes.set(xlabel=xlabel, ylabel=ylabel)
@@ -276,16 +278,16 @@ def densities(
         The figure.
     """
     with _styled() as (figure, left):
-        left.plot(x, p_data, color=DATA, linestyle=":", linewidth=2, label="p_data")
-        left.plot(x, p_g, color=GENERATED, linewidth=2, label="p_g")
+        left.plot(x, p_data, color=DATA, linestyle=":", linewidth=2, label=r"$p_\mathrm{data}$")
+        left.plot(x, p_g, color=GENERATED, linewidth=2, label="$p_g$")
         left.set(xlabel="x", ylabel="density", ylim=(0, None))
         right = left.twinx()
         right.spines.right.set_visible(True)
         right.grid(False)
         right.set(ylabel="D(x)", ylim=(-0.02, 1.02))
         if D_star is not None:
-            right.plot(x, D_star, color=OPTIMAL, linewidth=1.5, label="D*")
+            right.plot(x, D_star, color=OPTIMAL, linewidth=1.5, label="$D^*$")
         if D is not None:
-            right.plot(x, D, color=JUDGED, linestyle="--", linewidth=2, label="D")
+            right.plot(x, D, color=JUDGED, linestyle="--", linewidth=2, label="$D$")
         figure.legend(loc="outside upper center", ncols=4)
     return figure

@@ -1,0 +1,271 @@
+"""Figures: what a mosaic preserves, what every figure shows, and that no global style changes."""
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+
+from ganlib.plotting import CELL, GUTTER, densities, grid, history, lines, mosaic, strip
+
+LARGE = CELL + 3  # not enlarged
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    plt.close("all")
+
+
+def images(n, channels=1, height=LARGE, width=LARGE + 5, seed=0):
+    rng = torch.Generator().manual_seed(seed)
+    return torch.rand(n, channels, height, width, generator=rng)
+
+
+# Mosaics -----------------------------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(1, 7), st.integers(1, 8), st.sampled_from([1, 3]))
+def test_large_images_stand_unchanged_between_white_gutters(n, columns, channels):
+    shown = images(n, channels)
+    picture = mosaic(shown, columns)
+    rows, (height, width) = -(-n // columns), shown.shape[2:]
+    high, wide = height + GUTTER, width + GUTTER
+    size = (GUTTER + rows * high, GUTTER + columns * wide)
+    assert picture.shape == (size if channels == 1 else (*size, 3))
+    expected = np.ones((*size, channels), np.float32)
+    for place, image in enumerate(shown):
+        top, left = GUTTER + place // columns * high, GUTTER + place % columns * wide
+        expected[top : top + height, left : left + width] = image.permute(1, 2, 0)
+    assert np.array_equal(picture.reshape(expected.shape), expected)
+
+
+def test_bytes_and_floats_give_one_picture():
+    levels = torch.randint(0, 256, (4, 3, LARGE, LARGE), dtype=torch.uint8)
+    picture = mosaic(levels, 2)
+    assert np.array_equal(picture, mosaic(levels.float() / 255, 2))
+    assert (picture.min(), picture.max()) == (0, 1)
+
+
+@pytest.mark.parametrize(("n", "side"), [(1, 1), (2, 2), (4, 2), (5, 3), (9, 3), (10, 4)])
+def test_without_columns_a_mosaic_is_about_square(n, side):
+    assert mosaic(images(n)).shape[1] == GUTTER + side * (LARGE + 5 + GUTTER)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (8, 8), (28, 28), (8, 12), (CELL - 1, 99), (CELL, CELL)])
+def test_small_images_are_enlarged_a_whole_number_of_times(size):
+    scale = -(-CELL // min(size))
+    picture = mosaic(images(1, 1, *size))
+    assert picture.shape == (size[0] * scale + 2 * GUTTER, size[1] * scale + 2 * GUTTER)
+
+
+def test_enlargement_is_smooth_true_to_the_image_and_within_0_and_1():
+    sharp = torch.zeros(1, 1, 8, 8)
+    sharp[..., 4:] = 1
+    picture = mosaic(sharp)
+    inside = picture[GUTTER:-GUTTER, GUTTER:-GUTTER]
+    assert (picture.min(), picture.max()) == (0, 1)
+    assert ((inside > 0.1) & (inside < 0.9)).any()  # a ramp instead of a step
+    assert (inside[:, :14] < 0.05).all()
+    assert (inside[:, -14:] > 0.95).all()
+
+
+def test_an_even_image_stays_even_when_enlarged():
+    inside = mosaic(torch.full((1, 3, 8, 8), 0.25))[GUTTER:-GUTTER, GUTTER:-GUTTER]
+    np.testing.assert_allclose(inside, 0.25, rtol=1e-6)
+
+
+def test_mosaic_changes_none_of_its_images():
+    shown = images(2, 1, 8, 8).requires_grad_()
+    before = shown.detach().clone()
+    mosaic(shown)
+    assert torch.equal(shown, before)
+
+
+BAD_IMAGES = {
+    "one image": (torch.zeros(1, 8, 8), r"must have shape .* got \(1, 8, 8\)"),
+    "two channels": (torch.zeros(4, 2, 8, 8), "must have shape"),
+    "none": (torch.zeros(0, 1, 8, 8), "must have shape"),
+    "above 1": (torch.full((1, 1, 8, 8), 1.5), r"must lie in \[0, 1\], got .* 1.5 to 1.5"),
+    "below 0": (torch.full((1, 1, 8, 8), -1.0), r"must lie in \[0, 1\], got .* -1 to -1"),
+    "NaN": (torch.full((1, 1, 8, 8), torch.nan), r"must lie in \[0, 1\]"),
+}
+
+
+@pytest.mark.parametrize(("shown", "message"), BAD_IMAGES.values(), ids=BAD_IMAGES)
+@pytest.mark.parametrize("draw", [mosaic, grid])
+def test_what_is_no_sheet_of_images_is_refused(draw, shown, message):
+    with pytest.raises(ValueError, match="images " + message):
+        draw(shown)
+
+
+@pytest.mark.parametrize("columns", [0, -1])
+def test_columns_below_1_are_refused(columns):
+    with pytest.raises(ValueError, match=f"columns must be at least 1, got {columns}"):
+        mosaic(images(2), columns)
+
+
+# Figures -----------------------------------------------------------------------------------------
+
+X = np.linspace(-1, 1, 5)
+RUN = {"step": [10, 20, 30], "D(x)": [0.9, 0.7, 0.6], "D(G(z))": [0.1, 0.2, 0.4], "V": [0, -1, -1]}
+FIGURES = {
+    "grid": lambda: grid(images(6, 3, 8, 8), 3, ("upper", "lower"), "Samples"),
+    "strip": lambda: strip(images(6, 1, 8, 8).unflatten(0, (2, 3)), ("a", "b"), "Walks"),
+    "history": lambda: history(RUN, reference=0.5),
+    "lines": lambda: lines(X, {"square": X**2}, points={"least": (0, 0)}),
+    "densities": lambda: densities(X, X**2, 1 - X**2, np.full(5, 0.5), X**2),
+}
+each_figure = pytest.mark.parametrize("draw", FIGURES.values(), ids=FIGURES)
+
+
+@each_figure
+def test_every_function_returns_a_new_figure_that_can_be_drawn(draw):
+    figure = draw()
+    assert isinstance(figure, Figure)
+    assert draw() is not figure
+    figure.canvas.draw()
+    assert np.ptp(np.asarray(figure.canvas.buffer_rgba())[..., :3]) > 100
+
+
+@each_figure
+@pytest.mark.parametrize("style", ["default", "dark_background"])
+def test_global_style_is_left_alone(draw, style):
+    with plt.style.context(style):
+        before = dict(matplotlib.rcParams)
+        draw()
+        assert dict(matplotlib.rcParams) == before
+
+
+def test_global_style_is_left_alone_after_an_error():
+    before = dict(matplotlib.rcParams)
+    with pytest.raises(ValueError, match="shape"):
+        lines([1, 2], {"curve": [1, 2, 3]})
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_grid_shows_the_mosaic():
+    shown = images(4)
+    (axes,) = grid(shown, 2, title="Samples").axes
+    assert np.array_equal(axes.images[0].get_array(), mosaic(shown, 2))
+    assert axes.images[0].get_clim() == (0, 1)
+    assert axes.images[0].get_cmap().name == "gray"
+    assert axes.get_title() == "Samples"
+    assert list(axes.get_xticks()) == list(axes.get_yticks()) == []
+
+
+def ticks(axis):
+    return dict(zip([label.get_text() for label in axis.get_ticklabels()], axis.get_ticklocs()))
+
+
+@pytest.mark.parametrize("size", [(8, 8), (8, 20), (LARGE, LARGE)])
+def test_row_labels_stand_beside_their_rows(size):
+    shown = images(6, 1, *size)
+    (axes,) = grid(shown, 2, ("a", "b", "c")).axes
+    row = axes.images[0].get_array().shape[0] / 3
+    found = ticks(axes.yaxis)
+    assert list(found) == ["a", "b", "c"]
+    for n, place in enumerate(found.values()):
+        assert abs(place - (n + 0.5) * row) < GUTTER
+
+
+def test_strip_is_a_row_for_each_walk_with_the_share_of_the_way_below():
+    walks = images(10).unflatten(0, (2, 5))
+    (axes,) = strip(walks, ("a", "b")).axes
+    picture = axes.images[0].get_array()
+    assert np.array_equal(picture, mosaic(walks.flatten(0, 1), 5))
+    assert list(ticks(axes.yaxis)) == ["a", "b"]
+    found, column = ticks(axes.xaxis), picture.shape[1] / 5
+    assert list(found) == ["t = 0", "t = 1/2", "t = 1"]
+    for n, place in zip((0, 2, 4), found.values()):
+        assert abs(place - (n + 0.5) * column) < GUTTER
+
+
+def test_strip_of_one_walk_needs_no_batch():
+    walk = images(4, 3)
+    (axes,) = strip(walk).axes
+    assert np.array_equal(axes.images[0].get_array(), mosaic(walk, 4))
+
+
+@pytest.mark.parametrize("labels", [("a",), ("a", "b", "c")])
+def test_labels_must_name_every_row(labels):
+    message = f"row_labels must name each of the 2 rows, got {len(labels)}"
+    with pytest.raises(ValueError, match=message):
+        grid(images(4), 2, labels)
+    with pytest.raises(ValueError, match=message):
+        strip(images(6).unflatten(0, (2, 3)), labels)
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (1, 2, 3, 1, 8, 8)])
+def test_what_is_no_walk_is_refused(shape):
+    with pytest.raises(ValueError, match=r"images must have shape \(steps, C, H, W\) or"):
+        strip(torch.zeros(shape))
+
+
+def curves(axes):
+    return {line.get_label(): line.get_xydata().T.tolist() for line in axes.lines}
+
+
+def test_history_draws_the_named_curves_over_the_steps():
+    (axes,) = history(RUN, ("V", "D(x)"), "nats").axes
+    assert curves(axes) == {"V": [RUN["step"], RUN["V"]], "D(x)": [RUN["step"], RUN["D(x)"]]}
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("step", "nats")
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["V", "D(x)"]
+
+
+def test_history_compares_with_a_reference():
+    *_, reference = history(RUN, reference=0.5).axes[0].lines
+    assert list(reference.get_ydata()) == [0.5, 0.5]
+    assert reference.get_linestyle() == "--"
+    assert len(history(RUN).axes[0].lines) == 2
+
+
+def test_history_refuses_names_that_were_not_measured():
+    with pytest.raises(ValueError, match=r"names must be among step, .*V, got loss, W$"):
+        history(RUN, ("D(x)", "loss", "W"))
+
+
+def test_lines_draws_every_curve_and_point_by_name():
+    figure = lines(X, {"square": X**2, "cube": X**3}, "x", "y", {"least": (0.0, 1.0)})
+    (axes,) = figure.axes
+    assert curves(axes) == {
+        "square": [X.tolist(), (X**2).tolist()],
+        "cube": [X.tolist(), (X**3).tolist()],
+        "least": [[0.0], [1.0]],
+    }
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("x", "y")
+    legend = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert legend == ["square", "cube", "least"]
+
+
+def test_densities_are_drawn_as_in_figure_1_of_the_paper():
+    p_data, p_g, D, D_star = X**2, 1 - X**2, np.full(5, 0.5), X**4
+    left, right = densities(X, p_data, p_g, D, D_star).axes
+    assert curves(left) == {
+        n: [X.tolist(), p.tolist()] for n, p in [("p_data", p_data), ("p_g", p_g)]
+    }
+    assert curves(right) == {n: [X.tolist(), d.tolist()] for n, d in [("D*", D_star), ("D", D)]}
+    drawn = {line.get_label(): line for line in (*left.lines, *right.lines)}
+    look = {name: (to_hex(line.get_color()), line.get_linestyle()) for name, line in drawn.items()}
+    assert look == {
+        "p_data": ("#000000", ":"),
+        "p_g": ("#009e73", "-"),
+        "D": ("#0072b2", "--"),
+        "D*": ("#d55e00", "-"),
+    }
+    assert left.get_ylim()[0] == 0
+    assert right.get_ylim()[0] <= 0 < 1 <= right.get_ylim()[1]
+
+
+def test_densities_without_discriminators():
+    figure = densities(X, X**2, 1 - X**2)
+    assert [len(axes.lines) for axes in figure.axes] == [2, 0]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["p_data", "p_g"]
