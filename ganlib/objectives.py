@@ -126,6 +126,6 @@ def optimal_discriminator(p_data: Tensor, p_g: Tensor) -> Tensor:
     for name, density in (("p_data", p_data), ("p_g", p_g)):
         if (density < 0).any():
             raise ValueError(f"{name} is a density and must be at least 0, got {density.min()}")
-    largest = torch.maximum(p_data, p_g)  # dividing by it first keeps tiny densities exact
+    largest = torch.maximum(p_data, p_g)  # dividing by it first, the sum cannot overflow
     a, b = p_data / largest, p_g / largest
     return a / (a + b)

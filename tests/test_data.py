@@ -357,7 +357,9 @@ def write(folder, arrays, suffix="png"):
 
 
 def test_folder_of_grey_images_in_the_order_of_their_names(tmp_path):
-    part = load(write(tmp_path, GREY))
+    for n in (2, 0, 3, 1):
+        Image.fromarray(GREY[n]).save(tmp_path / f"{n}.png")
+    part = load(tmp_path)
     assert torch.equal(part.images, torch.from_numpy(GREY).unsqueeze(1))
     assert (part.name, part.split) == (str(tmp_path), "train")
     assert part.labels is None
@@ -384,14 +386,16 @@ def test_transparency_is_left_out(tmp_path):
 
 
 def test_folders_in_a_folder_are_classes(tmp_path):
-    write(tmp_path / "two", GREY[:1])
-    write(tmp_path / "one", GREY[1:])
-    (tmp_path / "empty").mkdir()
+    for n, name in enumerate("cfhaedbg"):
+        write(tmp_path / name, GREY[: 1 + n % 2] // (n + 1))
+    (tmp_path / "bb").mkdir()  # empty: no class
     part = load(tmp_path)
-    assert part.classes == ("one", "two")
-    assert part.labels.tolist() == [0, 0, 0, 1]
+    assert part.classes == tuple("abcdefgh")
+    assert part.labels.tolist() == [0, 0, 1, 2, 3, 3, 4, 5, 5, 6, 6, 7]
     assert part.labels.dtype == torch.int64
-    assert torch.equal(part.images.squeeze(1), torch.from_numpy(GREY[[1, 2, 3, 0]]))
+    for image, label in zip(part.images, part.labels):
+        n = "cfhaedbg".index(part.classes[label])
+        assert any(np.array_equal(image[0], grey // (n + 1)) for grey in GREY[:2])
 
 
 def test_folder_with_a_folder_for_each_split(tmp_path):

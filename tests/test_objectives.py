@@ -1,6 +1,7 @@
 """The value function and its relatives: exact values, float64 references, gradients, refusals."""
 
 import math
+import sys
 
 import pytest
 import torch
@@ -23,7 +24,7 @@ each_dtype = pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 LOGITS = st.lists(st.floats(-12, 12), min_size=1, max_size=8).map(
     lambda logits: torch.tensor(logits, dtype=torch.float64)
 )
-MASS = st.one_of(st.just(0.0), st.floats(1e-300, 1e300))
+MASS = st.one_of(st.just(0.0), st.floats(1e-300, sys.float_info.max))
 
 
 def gradient(loss, logits):
@@ -160,6 +161,12 @@ def test_optimal_discriminator_keeps_the_ratio_of_tiny_densities(tiny, dtype):
     p_data, p_g = torch.tensor([3 * tiny, tiny], dtype=dtype), torch.tensor([tiny, 0], dtype=dtype)
     expected = torch.tensor([0.75, 1], dtype=dtype)
     torch.testing.assert_close(optimal_discriminator(p_data, p_g), expected, rtol=1e-4, atol=0)
+
+
+def test_optimal_discriminator_of_the_largest_densities_does_not_overflow():
+    largest = torch.tensor([torch.finfo(torch.float32).max])
+    assert optimal_discriminator(largest, largest).item() == 0.5
+    assert optimal_discriminator(largest / 2, largest).item() == pytest.approx(1 / 3)
 
 
 @few

@@ -24,7 +24,8 @@ BROWSERS = (
 def book(tmp_path_factory):
     """The book built as `make book` builds it, in a folder of its own."""
     out = tmp_path_factory.mktemp("book")
-    command = [sys.executable, "-m", "jupyter_book", "build", "-W", "-n", "--keep-going", "--all"]
+    program = Path(sys.executable).with_name("jupyter-book")
+    command = [program, "build", "-W", "-n", "--keep-going", "--all"]
     done = subprocess.run(
         [*command, "--path-output", str(out), str(ROOT)], capture_output=True, text=True
     )

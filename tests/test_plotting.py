@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from ganlib.plotting import CELL, GUTTER, densities, grid, history, lines, mosaic, strip
+from ganlib.plotting import CELL, GUTTER, bars, densities, grid, history, lines, mosaic, strip
 
 LARGE = CELL + 3  # not enlarged
 
@@ -122,6 +122,7 @@ FIGURES = {
     "strip": lambda: strip(images(6, 1, 8, 8).unflatten(0, (2, 3)), ("a", "b"), "Walks"),
     "history": lambda: history(RUN, reference=0.5),
     "lines": lambda: lines(X, {"square": X**2}, points={"least": (0, 0)}),
+    "bars": lambda: bars(("a", "b"), (1, 2), reference=1.5),
     "densities": lambda: densities(X, X**2, 1 - X**2, np.full(5, 0.5), X**2),
 }
 each_figure = pytest.mark.parametrize("draw", FIGURES.values(), ids=FIGURES)
@@ -166,7 +167,7 @@ def ticks(axis):
     return dict(zip([label.get_text() for label in axis.get_ticklabels()], axis.get_ticklocs()))
 
 
-@pytest.mark.parametrize("size", [(8, 8), (8, 20), (LARGE, LARGE)])
+@pytest.mark.parametrize("size", [(8, 8), (8, 20), (20, 8), (LARGE, LARGE)])
 def test_row_labels_stand_beside_their_rows(size):
     shown = images(6, 1, *size)
     (axes,) = grid(shown, 2, ("a", "b", "c")).axes
@@ -246,20 +247,38 @@ def test_lines_draws_every_curve_and_point_by_name():
     assert legend == ["square", "cube", "least"]
 
 
+def test_bars_stand_over_their_names():
+    (axes,) = bars(("a", "b", "c"), (3, 1, 2), "model", "nats", reference=1.5).axes
+    places = ticks(axes.xaxis)
+    assert list(places) == ["a", "b", "c"]
+    drawn = [(bar.get_x() + bar.get_width() / 2, bar.get_height()) for bar in axes.patches]
+    assert drawn == list(zip(places.values(), (3, 1, 2)))
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("model", "nats")
+    assert list(axes.lines[0].get_ydata()) == [1.5, 1.5]
+    assert not bars(("a",), (1,)).axes[0].lines
+
+
+def test_bars_without_a_height_each_are_refused():
+    with pytest.raises(ValueError, match="heights must hold one for each of 2 names, got 3"):
+        bars(("a", "b"), (1, 2, 3))
+
+
 def test_densities_are_drawn_as_in_figure_1_of_the_paper():
     p_data, p_g, D, D_star = X**2, 1 - X**2, np.full(5, 0.5), X**4
     left, right = densities(X, p_data, p_g, D, D_star).axes
     assert curves(left) == {
-        n: [X.tolist(), p.tolist()] for n, p in [("p_data", p_data), ("p_g", p_g)]
+        n: [X.tolist(), p.tolist()] for n, p in [(r"$p_\mathrm{data}$", p_data), ("$p_g$", p_g)]
     }
-    assert curves(right) == {n: [X.tolist(), d.tolist()] for n, d in [("D*", D_star), ("D", D)]}
+    assert curves(right) == {
+        n: [X.tolist(), d.tolist()] for n, d in [("$D^*$", D_star), ("$D$", D)]
+    }
     drawn = {line.get_label(): line for line in (*left.lines, *right.lines)}
     look = {name: (to_hex(line.get_color()), line.get_linestyle()) for name, line in drawn.items()}
     assert look == {
-        "p_data": ("#000000", ":"),
-        "p_g": ("#009e73", "-"),
-        "D": ("#0072b2", "--"),
-        "D*": ("#d55e00", "-"),
+        r"$p_\mathrm{data}$": ("#000000", ":"),
+        "$p_g$": ("#009e73", "-"),
+        "$D$": ("#0072b2", "--"),
+        "$D^*$": ("#d55e00", "-"),
     }
     assert left.get_ylim()[0] == 0
     assert right.get_ylim()[0] <= 0 < 1 <= right.get_ylim()[1]
@@ -268,4 +287,7 @@ def test_densities_are_drawn_as_in_figure_1_of_the_paper():
 def test_densities_without_discriminators():
     figure = densities(X, X**2, 1 - X**2)
     assert [len(axes.lines) for axes in figure.axes] == [2, 0]
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["p_data", "p_g"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        r"$p_\mathrm{data}$",
+        "$p_g$",
+    ]

@@ -168,6 +168,13 @@ def test_spherical_walk_between_close_directions_stays_on_the_arc(turn):
     torch.testing.assert_close(walk(z0, z1, 5, spherical=True), expected, rtol=1e-8, atol=1e-9)
 
 
+def test_spherical_walk_between_nearly_opposite_ends_keeps_the_norm():
+    turn = math.pi - 2e-3
+    z0, z1 = torch.tensor([1.0, 0.0]), torch.tensor([math.cos(turn), math.sin(turn)])
+    norms = walk(z0, z1, 9, spherical=True).norm(dim=1)
+    torch.testing.assert_close(norms, torch.ones(9), rtol=1e-3, atol=0)
+
+
 @pytest.mark.parametrize("factor", [0.1, 1, 3])
 def test_spherical_walk_in_one_direction_is_linear(factor):
     z0 = draw(4)
