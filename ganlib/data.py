@@ -97,9 +97,9 @@ def load(source: str | os.PathLike | np.ndarray | Tensor = "digits", split: str 
     Files of the MNIST sets are sought in `$GANLIB_DATA/<name>/`, then in the user's cache, then
     downloaded to the cache. Each is checked against its published SHA-256.
 
-    A folder holds image files of one size. If it holds folders instead, each is a class. An array
-    is (N, H, W), (N, 1, H, W) or (N, 3, H, W), uint8 or float in [0, 1]; floats are rounded to
-    eight bits.
+    A folder holds image files of one size. If it holds folders instead, each is a class, with one
+    number in all splits. An array is (N, H, W), (N, 1, H, W) or (N, 3, H, W), uint8 or float in
+    [0, 1]; floats are rounded to eight bits.
 
     Args:
         source: A name, a path, an array or a tensor.
@@ -148,7 +148,7 @@ def derive_seed(seed: int, *purpose: str | int) -> int:
 
     The CPU's random generator keeps only 32 bits of a seed, so a hash is better than a sum.
     """
-    digest = hashlib.blake2b(repr((seed, *purpose)).encode(), digest_size=4)
+    digest = hashlib.blake2b(repr((int(seed), *purpose)).encode(), digest_size=4)
     return int.from_bytes(digest.digest(), "little")
 
 
@@ -309,25 +309,36 @@ def _image_files(folder: Path) -> list[Path]:
 
 
 def _load_folder(folder: Path, split: str) -> Data:
+    roots = {split: folder}
     if (folder / "train").is_dir():
-        root = folder / split
-        if not root.is_dir():
-            raise ValueError(f"{folder} has no {split!r} split: there is no folder {root}")
-    elif split == "train":
-        root = folder
-    else:
+        roots = {name: folder / name for name in SPLITS if (folder / name).is_dir()}
+        if split not in roots:
+            raise ValueError(
+                f"{folder} has no {split!r} split: there is no folder {folder / split}"
+            )
+    elif split != "train":
         raise ValueError(f"{folder} has no {split!r} split: all of it is 'train'")
-    files, labels, classes = _image_files(root), None, ()
+    files, labels, classes = _image_files(roots[split]), None, ()
     if not files:
-        folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
-        by_class = {p.name: _image_files(p) for p in folders}
-        by_class = {name: members for name, members in by_class.items() if members}
-        classes = tuple(by_class)
-        files = [path for members in by_class.values() for path in members]
-        labels = torch.tensor([n for n, members in enumerate(by_class.values()) for _ in members])
+        members = {name: _class_folders(root) for name, root in roots.items()}
+        classes = tuple(sorted({name for folders in members.values() for name in folders}))
+        numbered = [
+            (path, classes.index(name))
+            for name, its_files in members[split].items()
+            for path in its_files
+        ]
+        files = [path for path, _ in numbered]
+        labels = torch.tensor([number for _, number in numbered])
     if not files:
-        raise ValueError(f"{root} holds no images ({', '.join(_IMAGE_FILES)})")
+        raise ValueError(f"{roots[split]} holds no images ({', '.join(_IMAGE_FILES)})")
     return Data(str(folder), split, _read_images(files), labels, classes)
+
+
+def _class_folders(root: Path) -> dict[str, list[Path]]:
+    """The image files of each folder in root that has any, in the order of their names."""
+    folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+    found = {folder.name: _image_files(folder) for folder in folders}
+    return {name: files for name, files in found.items() if files}
 
 
 def _read_images(files: Sequence[Path]) -> Tensor:

@@ -253,6 +253,7 @@ def test_bars_stand_over_their_names():
     assert list(places) == ["a", "b", "c"]
     drawn = [(bar.get_x() + bar.get_width() / 2, bar.get_height()) for bar in axes.patches]
     assert drawn == list(zip(places.values(), (3, 1, 2)))
+    assert {bar.get_y() for bar in axes.patches} == {0}
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("model", "nats")
     assert list(axes.lines[0].get_ydata()) == [1.5, 1.5]
     assert not bars(("a",), (1,)).axes[0].lines
