@@ -11,10 +11,12 @@ from ganlib.networks import (
     load_network,
     save_network,
 )
+from ganlib.recipes import RECIPES
 from ganlib.sampling import interpolate, nearest, sample, walk
 from ganlib.training import Game, Schedule, train
 
 __all__ = [
+    "RECIPES",
     "Data",
     "Game",
     "MLPDiscriminator",

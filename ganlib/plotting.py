@@ -22,6 +22,7 @@ __all__ = ["bars", "densities", "grid", "history", "lines", "mosaic", "strip"]
 
 CELL = 56  # pixels to which the shorter side of a small image is enlarged
 GUTTER = 6  # white pixels between two images
+WIDTH = 5.6  # inches; narrow, so that the texts stay readable on a phone
 STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -39,13 +40,13 @@ JUDGED, OPTIMAL = "#0072b2", "#d55e00"
 
 
 @contextmanager
-def _styled(width: float = 6.4, height: float = 3.6) -> Iterator[tuple[Figure, Axes]]:
+def _styled(width: float = WIDTH, height: float = 3.3) -> Iterator[tuple[Figure, Axes]]:
     """A new figure, and our style while it is drawn.
 
     The figure is made outside of the style's context: making the first one may load the backend,
     and leaving the context would undo what that sets.
     """
-    figure = plt.figure(figsize=(width, height), dpi=120, layout="constrained")
+    figure = plt.figure(figsize=(width, height), dpi=140, layout="constrained")
     with plt.rc_context(STYLE):
         yield figure, figure.add_subplot()
 
@@ -113,7 +114,7 @@ def grid(
     if row_labels and len(row_labels) != rows:
         raise ValueError(f"row_labels must name each of the {rows} rows, got {len(row_labels)}")
     height, width = picture.shape[:2]
-    inches = min(6.4, width / 90)
+    inches = min(WIDTH, width / 90)
     with _styled(inches, inches * height / width + 0.3 * bool(title)) as (figure, axes):
         axes.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="antialiased")
         axes.set(title=title, xticks=[], yticks=[])
@@ -196,7 +197,7 @@ def lines(
     curves: Mapping[str, Sequence[float] | np.ndarray],
     xlabel: str = "",
     ylabel: str = "",
-    points: Mapping[str, tuple[float, float]] | None = None,
+    points: Mapping[str, tuple] | None = None,
 ) -> Figure:
     """Curves over one axis, each with its name in the legend.
 
@@ -205,7 +206,7 @@ def lines(
         curves: Name → (n,) heights.
         xlabel: What stands below the axis.
         ylabel: What stands beside the axis.
-        points: Name → (x, y) of single points to mark.
+        points: Name → (x, y) of points to mark, two numbers or two sequences.
 
     Returns:
         The figure.
