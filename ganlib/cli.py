@@ -1,5 +1,6 @@
 """The command `ganlib`: train, sample, interpolate, and list the recipes."""
 
+import inspect
 import json
 import sys
 from pathlib import Path
@@ -12,10 +13,16 @@ from lightning_fabric import Fabric
 
 import ganlib
 from ganlib import plotting
+from ganlib.data import DATASETS
 from ganlib.recipes import RECIPES
 from ganlib.training import CHECKPOINT, GENERATOR
 
 INTERRUPTED = 130  # what shells expect of a command that Ctrl-C ended
+SETTINGS = {  # of `ganlib.train`, with their defaults
+    name: parameter.default
+    for name, parameter in inspect.signature(ganlib.train).parameters.items()
+    if isinstance(parameter.default, int | float | str) or name == "ema"
+}
 
 
 class _Commands(click.Group):
@@ -58,9 +65,21 @@ def list_recipes():
 )
 @click.option("--data", help="Another source of images: a name, a folder, a .npy file.")
 @click.option("--steps", type=click.IntRange(1), help="Moves of G in all; the recipe's without.")
-@click.option("--batch-size", type=click.IntRange(1), help="The recipe's without.")
-@click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--log-every", type=click.IntRange(1), help="Steps between entries of the history.")
+@click.option(
+    "--batch-size", type=click.IntRange(1), help="Images of a minibatch; the recipe's without."
+)
+@click.option(
+    "--seed",
+    type=int,
+    default=0,
+    show_default=True,
+    help="Of the first weights, the shuffles, the noise and the dropout.",
+)
+@click.option(
+    "--log-every",
+    type=click.IntRange(1),
+    help="Steps between entries of the history; the recipe's without.",
+)
 @click.option(
     "--save-every",
     type=click.IntRange(1),
@@ -81,6 +100,7 @@ def list_recipes():
     type=click.Choice(["32-true", "bf16-mixed"]),
     default="32-true",
     show_default=True,
+    help="Of the arithmetic; the weights are float32 in both.",
 )
 @click.option("--dry-run", is_flag=True, help="Print what would run, and stop.")
 def train(
@@ -92,7 +112,11 @@ def train(
     Writes checkpoint.pt (to go on from), generator.safetensors (to sample from), samples.png,
     curves.png and history.json. Ctrl-C saves the run first.
     """
+    if devices != "auto" and not devices.isdecimal():
+        raise ValueError(f"devices must be a number or auto, got {devices!r}")
     chosen = RECIPES[recipe]
+    if data is not None and data not in DATASETS and not Path(data).expanduser().exists():
+        raise FileNotFoundError(f"data must be one of {', '.join(DATASETS)} or a path, got {data}")
     options = chosen.training | {"save_every": save_every}
     options |= {"batch_size": batch_size} if batch_size else {}
     options |= {"log_every": log_every} if log_every else {}
@@ -106,8 +130,8 @@ def train(
             "schedule": chosen.schedule and chosen.schedule.__name__,
             "start_at_mean": chosen.start_at_mean,
             "steps": steps or chosen.steps,
+            **{name: options.get(name, default) for name, default in SETTINGS.items()},
             "seed": seed,
-            **options,
             "accelerator": accelerator,
             "devices": devices,
             "nodes": nodes,
@@ -117,19 +141,22 @@ def train(
         }
         click.echo(json.dumps(plan, indent=2))
         return
-    if devices != "auto" and not devices.isdecimal():
-        raise ValueError(f"devices must be a number or auto, got {devices!r}")
-    fabric = Fabric(
-        accelerator=accelerator,
-        devices=devices if devices == "auto" else int(devices),
-        num_nodes=nodes,
-        precision=precision,
-    )
-    fabric.launch()
+    try:
+        fabric = Fabric(
+            accelerator=accelerator,
+            devices=devices if devices == "auto" else int(devices),
+            num_nodes=nodes,
+            precision=precision,
+        )
+        fabric.launch()
+    except RuntimeError as error:  # no such device here
+        raise click.ClickException(str(error)) from error
     try:
         game = chosen.run(data=data, steps=steps, seed=seed, out=out, fabric=fabric, **options)
     except KeyboardInterrupt as interrupt:
-        click.echo(f"Interrupted: {interrupt}; the same command goes on from {out}.", err=True)
+        saved = (out / CHECKPOINT).exists()
+        again = f"the same command goes on from {out}" if saved else "nothing is saved yet"
+        click.echo(f"Interrupted ({interrupt or 'at once'}); {again}.", err=True)
         sys.exit(INTERRUPTED)
     if fabric.is_global_zero:
         _save(plotting.grid(ganlib.sample(game.generator, 64)), out / "samples.png")
@@ -159,7 +186,7 @@ def _out_option(default: str):
 @main.command()
 @_run_argument
 @click.option("-n", type=click.IntRange(1), default=64, show_default=True, help="How many.")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the noise.")
 @_out_option("samples.png")
 def sample(run, n, seed, out):
     """Draw samples from the generator in the folder RUN."""
@@ -172,7 +199,7 @@ def sample(run, n, seed, out):
 @click.option("--rows", type=click.IntRange(1), default=6, show_default=True, help="Walks.")
 @click.option("--steps", type=click.IntRange(2), default=9, show_default=True, help="Images each.")
 @click.option("--spherical", is_flag=True, help="Walk along arcs instead of straight lines.")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the noise.")
 @_out_option("interpolation.png")
 def interpolate(run, rows, steps, spherical, seed, out):
     """Walk through z between pairs of random points, with the generator in the folder RUN."""

@@ -16,7 +16,7 @@ import pooch
 import torch
 from torch import Tensor
 
-__all__ = ["DATASETS", "Data", "Minibatches", "derive_seed", "load", "to_float"]
+__all__ = ["DATASETS", "Data", "Minibatches", "as_condition", "derive_seed", "load", "to_float"]
 
 SPLITS = ("train", "validation", "test")
 
@@ -143,6 +143,11 @@ def to_float(images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     return images.to(dtype).div_(255) if images.dtype == torch.uint8 else images.to(dtype)
 
 
+def as_condition(y: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Images as x is used; whole numbers other than uint8, such as classes, as they are."""
+    return to_float(y, dtype) if y.dtype == torch.uint8 or y.is_floating_point() else y
+
+
 def derive_seed(seed: int, *purpose: str | int) -> int:
     """A 32-bit seed for one purpose of a run, unrelated to those of its other purposes.
 
@@ -160,7 +165,7 @@ class Minibatches:
 
     Args:
         x: (N, ...) uint8 or float data.
-        y: (N, ...) conditions, or None.
+        y: (N, ...) conditions, dealt out by `as_condition`; or None.
         batch_size: Images in a minibatch, over all processes.
         seed: Decides every shuffle.
         dtype: The type of the x dealt out.
@@ -203,7 +208,7 @@ class Minibatches:
         start = place * self.batch_size
         index = self.order[start + self.rank : start + self.batch_size : self.world_size]
         x = to_float(self.x[index], self.dtype)
-        return x, () if self.y is None else (self.y[index],)
+        return x, () if self.y is None else (as_condition(self.y[index], self.dtype),)
 
 
 def _cut(name: str, split: str, images: np.ndarray, labels: np.ndarray, part) -> Data:
@@ -304,7 +309,7 @@ def _image_files(folder: Path) -> list[Path]:
     return sorted(
         path
         for path in folder.iterdir()
-        if path.suffix.lower() in _IMAGE_FILES and not path.name.startswith(".")
+        if path.suffix.lower() in _IMAGE_FILES and not path.name.startswith(".") and path.is_file()
     )
 
 
@@ -312,6 +317,12 @@ def _load_folder(folder: Path, split: str) -> Data:
     roots = {split: folder}
     if (folder / "train").is_dir():
         roots = {name: folder / name for name in SPLITS if (folder / name).is_dir()}
+        others = [p.name for p in folder.iterdir() if p.is_dir() and p.name not in SPLITS]
+        if others:
+            raise ValueError(
+                f"{folder} has a folder train, so each folder must be one of {', '.join(SPLITS)}, "
+                f"got {', '.join(sorted(others))}"
+            )
         if split not in roots:
             raise ValueError(
                 f"{folder} has no {split!r} split: there is no folder {folder / split}"

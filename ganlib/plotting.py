@@ -51,6 +51,17 @@ def _styled(width: float = WIDTH, height: float = 3.3) -> Iterator[tuple[Figure,
         yield figure, figure.add_subplot()
 
 
+def _layout(n: int, columns: int | None) -> tuple[int, int]:
+    """Rows and columns of n images; about square where no number of columns is asked for."""
+    columns = math.ceil(math.sqrt(n)) if columns is None else columns
+    return math.ceil(n / columns), columns
+
+
+def _centres(pixels: int, cells: int) -> list[float]:
+    """Where the middles of the images lie along one side of a mosaic."""
+    return [GUTTER / 2 + (i + 0.5) * (pixels - GUTTER) / cells for i in range(cells)]
+
+
 def mosaic(images: Tensor, columns: int | None = None) -> np.ndarray:
     """Lay images out row by row with white gutters; small ones are enlarged smoothly.
 
@@ -72,9 +83,9 @@ def mosaic(images: Tensor, columns: int | None = None) -> np.ndarray:
         raise ValueError(
             f"images must have shape (N, 1, H, W) or (N, 3, H, W), got {tuple(images.shape)}"
         )
-    columns = math.ceil(math.sqrt(len(images))) if columns is None else columns
-    if columns < 1:
+    if columns is not None and columns < 1:
         raise ValueError(f"columns must be at least 1, got {columns}")
+    rows, columns = _layout(len(images), columns)
     shown = to_float(images.detach().cpu())
     low, high = shown.min().item(), shown.max().item()
     if not (low >= 0 and high <= 1):
@@ -83,7 +94,6 @@ def mosaic(images: Tensor, columns: int | None = None) -> np.ndarray:
     if scale > 1:
         shown = resize(shown, scale_factor=scale, mode="bicubic").clamp(0, 1)
     shown = pad(shown, (0, GUTTER, 0, GUTTER), value=1.0)
-    rows = math.ceil(len(shown) / columns)
     blank = torch.ones(rows * columns - len(shown), *shown.shape[1:])
     cells = torch.cat([shown, blank]).unflatten(0, (rows, columns))
     picture = cells.permute(2, 0, 3, 1, 4).flatten(3, 4).flatten(1, 2)
@@ -109,8 +119,7 @@ def grid(
         ValueError: As `mosaic`, or there is not one label for each row.
     """
     picture = mosaic(images, columns)
-    cell = _cells(images, picture)
-    rows = round(picture.shape[0] / cell)
+    rows, _ = _layout(len(images), columns)
     if row_labels and len(row_labels) != rows:
         raise ValueError(f"row_labels must name each of the {rows} rows, got {len(row_labels)}")
     height, width = picture.shape[:2]
@@ -120,16 +129,10 @@ def grid(
         axes.set(title=title, xticks=[], yticks=[])
         axes.spines[:].set_visible(False)
         if row_labels:
-            centres = [GUTTER + (row + 0.5) * cell for row in range(rows)]
-            axes.set_yticks(centres, row_labels)
+            axes.set_yticks(_centres(height, rows), row_labels)
             axes.tick_params(length=0)
         axes.grid(False)
     return figure
-
-
-def _cells(images: Tensor, picture: np.ndarray) -> int:
-    """Height of one row of the picture."""
-    return math.ceil(CELL / min(images.shape[2:])) * images.shape[2] + GUTTER
 
 
 def strip(images: Tensor, row_labels: Sequence[str] = (), title: str = "") -> Figure:
@@ -154,8 +157,8 @@ def strip(images: Tensor, row_labels: Sequence[str] = (), title: str = "") -> Fi
     steps = images.shape[-4]
     figure = grid(images.reshape(-1, *images.shape[-3:]), steps, row_labels, title)
     (axes,) = figure.axes
-    cell = (axes.images[0].get_size()[1] - GUTTER) / steps
-    places = [GUTTER + (i + 0.5) * cell for i in (0, (steps - 1) / 2, steps - 1)]
+    centres = _centres(axes.images[0].get_size()[1], steps)
+    places = [centres[0], (centres[0] + centres[-1]) / 2, centres[-1]]
     with plt.rc_context(STYLE):
         axes.set_xticks(places, ["t = 0", "t = 1/2", "t = 1"])
         axes.tick_params(length=0)

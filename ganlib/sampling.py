@@ -3,19 +3,21 @@
 import torch
 from torch import Tensor, nn
 
-from ganlib.data import to_float
+from ganlib.data import as_condition, to_float
 from ganlib.networks import mode
 
 __all__ = ["interpolate", "nearest", "sample", "walk"]
 
 
 @torch.no_grad()
-def generate(G: nn.Module, z: Tensor, y: Tensor | None = None, batch_size: int = 1000) -> Tensor:
+def generate(
+    G: nn.Module, z: Tensor | None, y: Tensor | None = None, batch_size: int = 1000
+) -> Tensor:
     """G(z, y) in evaluation mode, a batch at a time.
 
     Args:
         G: Generator; its mode comes back as it was.
-        z: (N, dim) noise, on any device.
+        z: (N, dim) noise, on any device; None for a G that takes y alone.
         y: (N, ...) conditions, or None.
         batch_size: How many to make at once.
 
@@ -23,17 +25,21 @@ def generate(G: nn.Module, z: Tensor, y: Tensor | None = None, batch_size: int =
         (N, ...) samples, float, on the CPU.
 
     Raises:
-        ValueError: z and y differ in number.
+        ValueError: z and y differ in number, or there is neither.
     """
-    if y is not None and len(y) != len(z):
+    if z is None and y is None:
+        raise ValueError("y must hold the conditions of a G that takes no noise, got None")
+    n = len(y) if z is None else len(z)
+    if y is not None and len(y) != n:
         raise ValueError(f"y must have one condition for each of the {len(z)} z, got {len(y)}")
     like = next(G.parameters())
     batches = []
     with mode(G, training=False):
-        for start in range(0, len(z), batch_size):
+        for start in range(0, n, batch_size):
             part = slice(start, start + batch_size)
-            conditions = () if y is None else (y[part].to(like.device),)
-            batches.append(G(z[part].to(like), *conditions).cpu())
+            noise = None if z is None else z[part].to(like)
+            conditions = () if y is None else (as_condition(y[part].to(like.device), like.dtype),)
+            batches.append(G(noise, *conditions).cpu())
     return torch.cat(batches)
 
 
@@ -54,7 +60,8 @@ def sample(G: nn.Module, n: int = 64, y: Tensor | None = None, *, seed: int = 0)
     """
     if n < 1:
         raise ValueError(f"n must be at least 1, got {n}")
-    return generate(G, G.noise(n, next(G.parameters()), seed=seed), y)
+    z = None if G.noise is None else G.noise(n, next(G.parameters()), seed=seed)
+    return generate(G, z, y)
 
 
 def walk(z0: Tensor, z1: Tensor, steps: int = 9, *, spherical: bool = False) -> Tensor:
@@ -82,6 +89,8 @@ def walk(z0: Tensor, z1: Tensor, steps: int = 9, *, spherical: bool = False) -> 
             "z0 and z1 must have one shape, (dim,) or (N, dim), got "
             f"{tuple(z0.shape)} and {tuple(z1.shape)}"
         )
+    if not (z0.is_floating_point() and z1.is_floating_point()):
+        raise ValueError(f"z0 and z1 must be floats, got {z0.dtype} and {z1.dtype}")
     if steps < 2:
         raise ValueError(f"steps must be at least 2, got {steps}")
     t = torch.linspace(0, 1, steps, dtype=z0.dtype, device=z0.device).unsqueeze(-1)
@@ -175,9 +184,10 @@ def nearest(
     if not 1 <= k <= len(data):
         raise ValueError(f"k must be from 1 to {len(data)} (the data), got {k}")
     whole = images.dtype == data.dtype == torch.uint8
+    device = "cpu" if data.device.type == "mps" else data.device  # which has no float64
     images, points = (
         (x if whole or x.is_floating_point() else to_float(x)).flatten(1).double()
-        for x in (images.to(data.device), data)
+        for x in (images.to(device), data.to(device))
     )
     distances, places = [], []
     for batch in images.split(batch_size):

@@ -7,21 +7,25 @@ nothing to condition on. `Game` holds the players and all that changes while the
 
 import copy
 import hashlib
+import json
 import math
 import os
+import re
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from numbers import Integral
 from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
-from torch.optim import Adam, Optimizer
+from torch.optim import LBFGS, Adam, Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 from tqdm import tqdm
 
-from ganlib.data import Minibatches, derive_seed
+from ganlib.data import Minibatches, as_condition, derive_seed
 from ganlib.networks import mode, save_network
 from ganlib.objectives import GENERATOR_LOSSES, discriminator_loss, l1_loss
 
@@ -43,7 +47,8 @@ class Game:
         averaged: G with averaged weights, or None.
         step: How often G has moved.
         history: Lists of one length. "step" holds the step of each entry, the others means over
-            the steps since the entry before: "D(x)" and "D(G(z))" in [0, 1], "loss_D" and
+            the steps since the entry before, for D over the last of its k moves: "D(x)" and
+            "D(G(z))" in [0, 1], "loss_D" and
             "loss_G" in nats, "L1" in the unit of x, "grad_D" and "grad_G" the Euclidean norms of
             the gradients that the players descended.
     """
@@ -103,7 +108,7 @@ class Game:
             "lambda_l1": float(lambda_l1),
             "optimizer_G": _describe_optimizer(optimizer_G),
             "optimizer_D": _describe_optimizer(optimizer_D),
-            "schedulers": [type(scheduler).__name__ for scheduler in self.schedulers],
+            "schedulers": "\n".join(map(_describe_scheduler, self.schedulers)),
             "ema": ema,
             "seed": seed,
             "precision": fabric.strategy.precision.precision,
@@ -255,8 +260,9 @@ class Game:
             state = self.state_dict() | {
                 "rng": {name: states.reshape(-1, states.shape[-1]) for name, states in rng.items()}
             }
-            _write(folder / CHECKPOINT, lambda path: torch.save(state, path))
+            # The checkpoint last: where it is, the generator beside it is at least as new.
             _write(folder / GENERATOR, lambda path: save_network(self.generator, path))
+            _write(folder / CHECKPOINT, lambda path: torch.save(state, path))
         self.fabric.barrier()
 
     def state_dict(self) -> dict:
@@ -287,20 +293,21 @@ class Game:
                 with other settings.
         """
         path = Path(folder) / CHECKPOINT
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            form, settings = state["format"], state["settings"]
-        except Exception as error:
-            raise ValueError(
-                f"{path} is not a readable checkpoint ({type(error).__name__}). "
-                "Delete it to start afresh."
-            ) from error
+        with open(path, "rb") as file:
+            try:
+                state = torch.load(file, map_location="cpu", weights_only=True)
+                form = state["format"]
+            except Exception as error:
+                raise ValueError(
+                    f"{path} is not a readable checkpoint ({type(error).__name__}). "
+                    "Delete it to start afresh."
+                ) from error
         if form > FORMAT:
             raise ValueError(
                 f"{path} has format {form}, and this ganlib reads formats up to {FORMAT}: "
                 "it was written by a newer ganlib."
             )
-        differences = _differences(settings, self.settings)
+        differences = _differences(state["settings"], self.settings)
         if differences:
             raise ValueError(
                 f"{path} belongs to a run with other settings; resume with the same ones or train "
@@ -323,7 +330,7 @@ class Game:
         if rank < len(saved["cpu"]) and saved.keys() == _get_rng(self.like).keys():
             _set_rng(self.like, {name: states[rank].clone() for name, states in saved.items()})
         else:  # more processes, or another kind of device, than when it was saved
-            torch.manual_seed(derive_seed(self.seed, "resumed", self.step, rank))
+            _seed(self.like, derive_seed(self.seed, "resumed", self.step, rank))
 
 
 def train(
@@ -354,13 +361,13 @@ def train(
     G and D are trained in place. If `out` holds a checkpoint of the same run, the game goes on
     from there and ends, on a CPU, in the same bits as if it had never stopped. Ctrl-C (or SIGTERM)
     finishes the step, saves to `out` and raises KeyboardInterrupt. The caller's random state is
-    left as it was.
+    left as it was; two games in two threads at once would disturb each other's.
 
     Args:
         G: Generator. `G(z)` or `G(z, y)` must have the shape of x.
         D: Discriminator. `D(x)` or `D(x, y)` are logits of any shape that starts with N.
         x: (N, ...) uint8, used as float in [0, 1], or float, used as it is.
-        y: (N, ...) of any type that G and D take.
+        y: (N, ...) whole numbers, such as classes, used as they are; or images, used as x is.
         steps, batch_size, k, loss, simultaneous, lambda_l1, optimizer_G, optimizer_D, schedulers,
             ema, seed, fabric, log_every, on_log, out, save_every: See the comments above.
 
@@ -374,20 +381,27 @@ def train(
             stay as they are.
         KeyboardInterrupt: After Ctrl-C, once the game is saved.
     """
+    for name, network in (("G", G), ("D", D)):
+        if not _trainable(network):
+            raise ValueError(f"{name} must have parameters that can be trained, got none")
     if fabric is None:
         device = next(G.parameters()).device
         fabric = Fabric(
             accelerator=device.type, devices=1 if device.index is None else [device.index]
         )
-    numbers = {"steps": steps, "k": k, "log_every": log_every, "save_every": save_every}
+    numbers = {"steps": steps, "batch_size": batch_size, "k": k}
+    numbers |= {"log_every": log_every, "save_every": save_every}
     for name, number in numbers.items():
-        if not isinstance(number, int) or number < 1:
+        if not isinstance(number, Integral) or isinstance(number, bool) or number < 1:
             raise ValueError(f"{name} must be a whole number of at least 1, got {number!r}")
     fabric.to_device(G)
     fabric.to_device(D)
     _check(G, D, x, y, k, loss, simultaneous, lambda_l1, ema, fabric)
-    optimizer_G = optimizer_G or Adam(G.parameters(), lr=2e-4, betas=(0.5, 0.999))
-    optimizer_D = optimizer_D or Adam(D.parameters(), lr=2e-4, betas=(0.5, 0.999))
+    _check_schedulers(schedulers)
+    if out is not None:
+        _check_out(out, G)
+    optimizer_G = optimizer_G or Adam(_trainable(G), lr=2e-4, betas=(0.5, 0.999))
+    optimizer_D = optimizer_D or Adam(_trainable(D), lr=2e-4, betas=(0.5, 0.999))
     _check_optimizer("optimizer_G", optimizer_G, "G", G)
     _check_optimizer("optimizer_D", optimizer_D, "D", D)
     if fabric.world_size > 1:  # every process starts from the first one's weights
@@ -411,9 +425,13 @@ def train(
         fabric=fabric,
     )
     with _own_random_state(game.like), mode(G, D, training=True), _late_interrupts() as interrupts:
-        torch.manual_seed(derive_seed(seed, "noise", fabric.global_rank))
+        _seed(game.like, derive_seed(seed, "noise", fabric.global_rank))
         if out is not None and (Path(out) / CHECKPOINT).exists():
             game.load(out)
+            if game.step > steps:
+                raise ValueError(
+                    f"steps must be at least {game.step}, where the run in {out} is, got {steps}"
+                )
         quiet = None if fabric.is_global_zero else True  # None: a bar only where a terminal is
         with tqdm(total=steps, initial=game.step, unit="step", disable=quiet) as bar:
             while game.step < steps:
@@ -443,10 +461,18 @@ class Schedule:
     Args:
         optimizer: Whose hyper-parameters to set.
         rule: step → {"lr": ..., "momentum": ...}; step 0 is set at once.
+
+    Raises:
+        ValueError: The rule sets what the optimiser does not have.
     """
 
     def __init__(self, optimizer: Optimizer, rule: Callable[[int], dict[str, float]]):
         self.optimizer, self.rule, self.last_step = optimizer, rule, -1
+        unknown = rule(0).keys() - optimizer.param_groups[0].keys()
+        if unknown:
+            raise ValueError(
+                f"rule must set what {type(optimizer).__name__} has, got {', '.join(unknown)}"
+            )
         self.step()
 
     def step(self) -> None:
@@ -488,11 +514,13 @@ def _check(G, D, x, y, k, loss, simultaneous, lambda_l1, ema, fabric) -> None:
         raise ValueError(f"x must be a tensor of uint8 or floats, got {got}")
     if x.is_floating_point() and not x.isfinite().all():
         raise ValueError("x must be finite, got infinite or NaN values")
+    if y is not None and not isinstance(y, Tensor):
+        raise ValueError(f"y must be a tensor or None, got {type(y).__name__}")
     if y is not None and len(y) != len(x):
         raise ValueError(f"y must have one condition for each of the {len(x)} x, got {len(y)}")
     with torch.no_grad(), _own_random_state(next(G.parameters())), mode(G, D, training=False):
         like = next(G.parameters())
-        first = () if y is None else (y[:2].to(like.device),)
+        first = () if y is None else (as_condition(y[:2].to(like.device), like.dtype),)
         n = min(2, len(x))
         fake = G(None if G.noise is None else G.noise(n, like), *first)
         if fake.shape[1:] != x.shape[1:]:
@@ -508,9 +536,35 @@ def _check(G, D, x, y, k, loss, simultaneous, lambda_l1, ema, fabric) -> None:
 
 
 def _check_optimizer(name: str, optimizer: Optimizer, player: str, network: nn.Module) -> None:
+    if isinstance(optimizer, LBFGS):
+        raise ValueError(f"{name} must have a step() without a closure, got LBFGS")
     held = {id(p) for group in optimizer.param_groups for p in group["params"]}
     if held != {id(p) for p in _trainable(network)}:
         raise ValueError(f"{name} must hold the trainable parameters of {player} and no others")
+
+
+def _check_schedulers(schedulers) -> None:
+    if not isinstance(schedulers, Sequence):
+        raise ValueError(f"schedulers must be a sequence, got {type(schedulers).__name__}")
+    for scheduler in schedulers:
+        if isinstance(scheduler, ReduceLROnPlateau) or not hasattr(scheduler, "step"):
+            raise ValueError(
+                f"schedulers must have a step() without arguments, got {type(scheduler).__name__}"
+            )
+
+
+def _check_out(out, G: nn.Module) -> None:
+    """Make the folder now, and find out now what could not be written later."""
+    try:
+        Path(out).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"out must be a folder that can be made, got {out}: {error}") from error
+    if not os.access(out, os.W_OK):
+        raise ValueError(f"out must be a folder that can be written to, got {out}")
+    try:
+        json.dumps(getattr(G, "config", None))
+    except TypeError as error:
+        raise ValueError(f"G.config must hold plain values only: {error}") from error
 
 
 def _trainable(network: nn.Module) -> list[nn.Parameter]:
@@ -528,6 +582,14 @@ def _describe_optimizer(optimizer: Optimizer) -> str:
         for group in optimizer.param_groups
     ]
     return f"{type(optimizer).__name__} {groups}"
+
+
+def _describe_scheduler(scheduler) -> str:
+    """Its state before the first step, and the values of its functions at some steps."""
+    rules = [getattr(scheduler, "rule", None), *getattr(scheduler, "lr_lambdas", [])]
+    values = [rule(10**n) for rule in rules if rule is not None for n in range(7)]
+    state = re.sub(r" at 0x[0-9a-f]+", "", repr(scheduler.state_dict()))
+    return f"{type(scheduler).__name__} {state} {values}"
 
 
 def _fingerprint(data: Tensor) -> str:
@@ -551,18 +613,29 @@ def _differences(saved: dict, asked: dict) -> list[str]:
 # Random states, modes, signals, files -------------------------------------------------------------
 
 
+def _generators(like: Tensor) -> dict[str, torch.Generator]:
+    """PyTorch's global generators that a run on this device draws from."""
+    generators = {"cpu": torch.default_generator}
+    kind = like.device.type
+    if kind == "mps":
+        generators[kind] = torch.mps._get_default_mps_generator()
+    elif kind != "cpu":
+        generators[kind] = getattr(torch, kind).default_generators[like.device.index or 0]
+    return generators
+
+
+def _seed(like: Tensor, seed: int) -> None:
+    for generator in _generators(like).values():
+        generator.manual_seed(seed)
+
+
 def _get_rng(like: Tensor) -> dict[str, Tensor]:
-    """The states of PyTorch's global generators that a run on this device uses."""
-    states = {"cpu": torch.get_rng_state()}
-    if like.device.type != "cpu":
-        states[like.device.type] = getattr(torch, like.device.type).get_rng_state()
-    return states
+    return {name: generator.get_state() for name, generator in _generators(like).items()}
 
 
 def _set_rng(like: Tensor, states: dict[str, Tensor]) -> None:
-    torch.set_rng_state(states["cpu"])
-    if like.device.type != "cpu":
-        getattr(torch, like.device.type).set_rng_state(states[like.device.type])
+    for name, generator in _generators(like).items():
+        generator.set_state(states[name])
 
 
 @contextmanager

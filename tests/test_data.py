@@ -406,6 +406,13 @@ def test_folder_with_a_folder_for_each_split(tmp_path):
         assert torch.equal(part.images[0, 0], torch.from_numpy(GREY[n]))
 
 
+def test_a_folder_beside_the_splits_is_refused(tmp_path):
+    for name in ("train", "bus"):
+        write(tmp_path / name, GREY[:1])
+    with pytest.raises(ValueError, match=r"each folder must be one of .*, got bus"):
+        load(tmp_path)
+
+
 def test_a_class_has_one_number_in_all_splits(tmp_path):
     for split, names in {"train": "abc", "validation": "ad", "test": "c"}.items():
         for name in names:

@@ -65,10 +65,10 @@ def test_the_check_of_links_finds_what_is_wrong(tmp_path):
     ]
 
 
-@pytest.mark.parametrize("width", [1280, 390])
-def test_pages_work_without_a_network(book, browser, width):
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_pages_work_without_a_network(book, browser, width, scheme):
     """Mathematics renders, nothing is asked of any server, no error, no sideways scrolling."""
-    context = browser.new_context(viewport={"width": width, "height": 900})
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
     asked, errors = [], []
     context.route(
         "**/*",
@@ -95,6 +95,7 @@ def test_pages_work_without_a_network(book, browser, width):
             rendered = page.locator(".math mjx-container").count()
             assert rendered >= formulas, f"{path.name}: {rendered} of {formulas} formulas rendered"
         assert page.locator("mjx-merror").count() == 0, path.name
+        assert page.locator(f"html[data-theme={scheme}]").count() == 1
         sideways = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
         assert sideways <= 0, f"{path.name} is {sideways} px too wide at {width} px"
         page.close()

@@ -221,6 +221,51 @@ def test_a_generator_may_take_its_condition_alone():
     assert game.step == 5
 
 
+def test_lambda_weighs_l1(game):
+    logits, fake = torch.zeros(4), torch.zeros(4, 3)
+    plain = game.loss_G(logits, fake, fake + 2)
+    game.lambda_l1 = 5.0
+    torch.testing.assert_close(game.loss_G(logits, fake, fake + 2), plain + 5 * 2)
+
+
+def test_players_play_in_training_mode():
+    modes = []
+    play(3, on_log=lambda game: modes.append((game.G.training, game.D.training)))
+    assert modes == [(True, True)]
+
+
+def test_images_as_conditions_are_used_as_floats():
+    torch.manual_seed(0)
+    G, D = Conditional(2 + 4, 3, ganlib.Noise(2)).double(), Conditional(3 + 4, 1).double()
+    y = torch.randint(256, (40, 4), dtype=torch.uint8)
+    game = ganlib.train(G, D, X, y, steps=2, batch_size=8)
+    given = game.minibatches[0][1][0]
+    assert given.dtype == torch.float64
+    assert given.max() <= 1
+    assert ganlib.sample(G, 3, y[:3]).shape == (3, 3)
+
+
+def test_buffers_of_the_average_are_those_of_g():
+    torch.manual_seed(0)
+    G = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+    G.noise = ganlib.Noise(2)
+    _, D = make()
+    game = ganlib.train(G, D, X, steps=3, batch_size=8, ema=0.9)
+    assert torch.equal(game.averaged[1].running_mean, G[1].running_mean)
+    assert not torch.equal(game.averaged[0].weight, G[0].weight)
+
+
+def test_a_frozen_parameter_stays():
+    G, D = make()
+    G.last.bias.requires_grad_(False)
+    before = G.last.bias.clone()
+    ganlib.train(G, D, X, steps=3, batch_size=8)
+    assert torch.equal(G.last.bias, before)
+    G.requires_grad_(False)
+    with pytest.raises(ValueError, match="G must have parameters that can be trained"):
+        ganlib.train(G, D, X, steps=3, batch_size=8)
+
+
 def test_averaged_weights_follow_their_definition():
     G, D = make()
     weights = []
@@ -420,15 +465,30 @@ def test_a_finished_run_is_not_played_again(tmp_path):
         ("ema", {"ema": 0.5}),
         ("ema", {"ema": None}),
         ("seed", {"seed": 1}),
+        ("y", {"y": torch.zeros(40)}),
+        ("noise", {"noise": ganlib.Noise(2, "uniform")}),
+        ("precision", {"precision": "bf16-mixed"}),
+        ("schedulers", {"gamma": 0.5}),
     ],
 )
 def test_a_resume_with_other_settings_is_refused_by_name(tmp_path, name, options):
-    play(out=tmp_path)
+    def run(steps, noise=None, precision="32-true", gamma=0.9, **options):
+        G, D = make()
+        G.noise = noise or G.noise
+        optimizer = torch.optim.SGD(D.parameters(), lr=0.1)
+        rule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: gamma**step)
+        options = {"batch_size": 8, "log_every": 3, "ema": 0.9, "out": tmp_path} | options
+        fabric = Fabric(accelerator="cpu", devices=1, precision=precision)
+        G.forward = lambda z, y=None: ganlib.MLPGenerator.forward(G, z)
+        D.forward = lambda x, y=None: ganlib.MLPDiscriminator.forward(D, x)
+        ganlib.train(
+            G, D, X, steps=steps, optimizer_D=optimizer, schedulers=[rule], fabric=fabric, **options
+        )  # fmt: skip
+
+    run(3)
     before = (tmp_path / CHECKPOINT).read_bytes()
-    G, D = make()
-    options = {"batch_size": 8, "log_every": 3, "ema": 0.9, "out": tmp_path} | options
     with pytest.raises(ValueError, match=f"other settings[^:]*\n  {name}: the checkpoint has"):
-        ganlib.train(G, D, X, steps=9, **options)
+        run(9, **options)
     assert (tmp_path / CHECKPOINT).read_bytes() == before
 
 
@@ -444,6 +504,37 @@ def test_a_resume_with_other_players_optimisers_or_data_is_refused(tmp_path):
         ganlib.train(G, D, X, steps=9, batch_size=8, ema=0.9, optimizer_D=sgd, out=tmp_path)
     with pytest.raises(ValueError, match="  x: the checkpoint has"):
         ganlib.train(*make(), X + 1, steps=9, batch_size=8, ema=0.9, out=tmp_path)
+
+
+def test_fewer_steps_than_a_run_has_are_refused(tmp_path):
+    play(6, out=tmp_path)
+    with pytest.raises(ValueError, match="steps must be at least 6, where"):
+        play(5, out=tmp_path)
+
+
+def test_a_killed_end_of_a_run_is_made_good(tmp_path):
+    """A kill between the two files of the last save leaves a generator that the rerun replaces."""
+    whole = play(8, out=tmp_path / "whole", save_every=3)
+    write = training._write
+
+    def write_until_killed(path, function):
+        write(path, function)
+        if path.name == GENERATOR and game_steps(path.parent) == 6:
+            raise Killed
+
+    def game_steps(folder):
+        path = folder / CHECKPOINT
+        return torch.load(path, weights_only=True)["step"] if path.exists() else 0
+
+    with (
+        mock.patch.object(training, "_write", write_until_killed),
+        pytest.raises(Killed),
+    ):
+        play(8, out=tmp_path / "killed", save_every=3)
+    again = play(8, out=tmp_path / "killed", save_every=3)
+    assert bits(again) == bits(whole)
+    one, other = ((tmp_path / run / GENERATOR).read_bytes() for run in ("whole", "killed"))
+    assert one == other
 
 
 def test_a_checkpoint_of_a_newer_format_is_refused(tmp_path):
@@ -534,6 +625,22 @@ def test_an_interrupt_finishes_the_step_and_saves(tmp_path, number):
     assert bits(play(20, out=tmp_path)) == bits(play(20))
 
 
+def test_a_second_interrupt_does_not_wait(tmp_path):
+    step = training.Game.play_step
+
+    def interrupted(game):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        step(game)
+
+    with (
+        mock.patch.object(training.Game, "play_step", interrupted),
+        pytest.raises(KeyboardInterrupt),
+    ):
+        play(20, out=tmp_path)
+    assert not (tmp_path / CHECKPOINT).exists()
+
+
 def test_training_works_outside_the_main_thread():
     with ThreadPoolExecutor() as pool:
         assert bits(pool.submit(play).result()) == bits(play())
@@ -559,7 +666,13 @@ def without_noise():
         ({"lambda_l1": float("nan")}, "lambda_l1 must be at least 0"),
         ({"ema": 1.0}, r"ema must be None or in \[0, 1\), got 1.0"),
         ({"batch_size": 41}, r"batch_size must be from 1 to 40 \(the data\), got 41"),
-        ({"batch_size": 0}, "batch_size must be from 1 to 40"),
+        ({"batch_size": 0}, "batch_size must be a whole number of at least 1, got 0"),
+        ({"batch_size": 8.0}, "batch_size must be a whole number of at least 1, got 8.0"),
+        ({"steps": True}, "steps must be a whole number of at least 1, got True"),
+        ({"y": X.numpy()}, "y must be a tensor or None, got ndarray"),
+        ({"schedulers": 3}, "schedulers must be a sequence, got int"),
+        ({"schedulers": [3]}, r"schedulers must have a step\(\) without arguments, got int"),
+        ({"out": __file__}, "out must be a folder that can be made"),
         ({"x": X.long()}, "x must be a tensor of uint8 or floats, got torch.int64"),
         ({"x": X.numpy()}, "x must be a tensor of uint8 or floats, got ndarray"),
         ({"x": X / 0}, "x must be finite"),
@@ -577,6 +690,25 @@ def test_bad_arguments_are_refused_by_name(options, message):
     G, D = options.pop("players", make())
     with pytest.raises(ValueError, match=message):
         ganlib.train(G, D, **options)
+
+
+def test_a_schedule_of_what_the_optimiser_lacks_is_refused():
+    adam = torch.optim.Adam(make()[0].parameters())
+    with pytest.raises(ValueError, match="rule must set what Adam has, got momentum"):
+        ganlib.Schedule(adam, lambda step: {"momentum": 0.5})
+
+
+def test_a_config_that_cannot_be_written_is_refused_before_any_work(tmp_path):
+    G, D = make()
+    G.config = {"shape": {3}}
+    with pytest.raises(ValueError, match=r"G\.config must hold plain values only"):
+        ganlib.train(G, D, X, steps=1, batch_size=8, out=tmp_path)
+
+
+def test_an_optimiser_that_needs_a_closure_is_refused():
+    G, D = make()
+    with pytest.raises(ValueError, match=r"optimizer_D must have a step.* got LBFGS"):
+        ganlib.train(G, D, X, steps=1, optimizer_D=torch.optim.LBFGS(D.parameters()))
 
 
 def test_an_optimiser_of_other_parameters_is_refused():
@@ -626,6 +758,12 @@ assert torch.equal(both[0], both[1]), "the processes' weights differ"
 for draws in drawn:
     both = fabric.all_gather(draws)
     assert not torch.equal(both[0], both[1]), "the processes draw the same noise"
+numbers = torch.tensor(game.history["D(x)"])
+both = fabric.all_gather(numbers)
+assert torch.equal(both[0], both[1]), "the processes' histories differ"
+game.set_gradient("D", (fabric.global_rank + 1) * sum(p.sum() for p in D.parameters()))
+means = [p.grad for p in D.parameters()]
+assert all(torch.equal(g, torch.full_like(g, 1.5)) for g in means), "gradients are not averaged"
 if fabric.is_global_zero:
     torch.save(weights, f"{out}/weights-{steps}.pt")
 """

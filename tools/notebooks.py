@@ -50,11 +50,10 @@ def normalised(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
         notebook.cells[first] = colab_cell()
     else:
         notebook.cells.insert(first, colab_cell())
-    for number, cell in enumerate(notebook.cells):
+    for cell in notebook.cells:
         cell.metadata = nbformat.from_dict(
             {name: cell.metadata[name] for name in KEPT if cell.metadata.get(name)}
         )
-        cell.id = "colab" if number == first else f"cell-{number}"
         if cell.cell_type == "code":
             cell.outputs = joined(cell.outputs)
     return notebook
