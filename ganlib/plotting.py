@@ -3,6 +3,7 @@
 Every function returns a new Matplotlib figure and leaves Matplotlib's global style alone.
 """
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,7 +19,17 @@ from torch.nn.functional import pad
 
 from ganlib.data import to_float
 
-__all__ = ["bars", "densities", "grid", "history", "lines", "mosaic", "strip"]
+__all__ = [
+    "bars",
+    "densities",
+    "grid",
+    "histogram",
+    "history",
+    "lines",
+    "mosaic",
+    "plane",
+    "strip",
+]
 
 CELL = 56  # pixels to which the shorter side of a small image is enlarged
 GUTTER = 6  # white pixels between two images
@@ -220,6 +231,87 @@ def lines(
         for name, (place, height) in (points or {}).items():
             axes.plot(place, height, "o", color="black", label=name)
         axes.set(xlabel=xlabel, ylabel=ylabel)
+        axes.legend()
+    return figure
+
+
+def plane(
+    points: Mapping[str, np.ndarray] | None = None,
+    paths: Mapping[str, np.ndarray] | None = None,
+    marks: Mapping[str, tuple[float, float]] | None = None,
+    xlabel: str = "",
+    ylabel: str = "",
+) -> Figure:
+    """Clouds of points and paths in the plane, both axes at the same scale.
+
+    Args:
+        points: Name → (n, 2) points, drawn as small dots.
+        paths: Name → (n, 2) places that a line runs through; a dot shows where it ends.
+        marks: Name → one point, marked with a symbol of its own.
+        xlabel: What stands below the axis.
+        ylabel: What stands beside the axis.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: Something in `points` or `paths` has another shape.
+    """
+    points, paths, marks = points or {}, paths or {}, marks or {}
+    for name, places in [*points.items(), *paths.items()]:
+        if np.ndim(places) != 2 or np.shape(places)[1] != 2:
+            raise ValueError(f"{name!r} must have shape (n, 2), got {np.shape(places)}")
+    with _styled(height=4.4) as (figure, axes):
+        for name, cloud in points.items():
+            axes.plot(*np.transpose(cloud), ".", markersize=4, alpha=0.6, label=name)
+        for name, path in paths.items():
+            (line,) = axes.plot(*np.transpose(path), linewidth=1, label=name)
+            axes.plot(*path[-1], "o", markersize=5, color=line.get_color())
+        for shape, (name, place) in zip(itertools.cycle("X^sDv"), marks.items()):
+            axes.plot(*place, shape, color="black", markersize=8, label=name)
+        axes.set(xlabel=xlabel, ylabel=ylabel, aspect="equal")
+        figure.legend(loc="outside upper center", ncols=2)
+    return figure
+
+
+def histogram(
+    samples: Mapping[str, np.ndarray],
+    x: np.ndarray,
+    curves: Mapping[str, np.ndarray] | None = None,
+    bins: int = 60,
+    xlabel: str = "x",
+) -> Figure:
+    """Histograms of samples as densities, with curves to compare them with.
+
+    Samples outside x count in the normalisation: a bar's area is the share of all samples in it.
+
+    Args:
+        samples: Name → (n,) numbers.
+        x: (m,) increasing places; the bins cut the way from the first to the last into equal parts.
+        curves: Name → (m,) heights of a density over x.
+        bins: How many bins.
+        xlabel: What stands below the axis.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: `bins` is below 1, or there is a set of samples without any.
+    """
+    if bins < 1:
+        raise ValueError(f"bins must be at least 1, got {bins}")
+    empty = [name for name, values in samples.items() if not len(values)]
+    if empty:
+        raise ValueError(f"samples must hold at least one number each, got none of {empty[0]!r}")
+    edges = np.linspace(x[0], x[-1], bins + 1)
+    with _styled() as (figure, axes):
+        for name, values in samples.items():
+            counts, _ = np.histogram(values, edges)
+            shares = counts / len(values) / np.diff(edges)
+            axes.stairs(shares, edges, fill=True, alpha=0.4, label=name)
+        for name, heights in (curves or {}).items():
+            axes.plot(x, heights, linewidth=2, label=name)
+        axes.set(xlabel=xlabel, ylabel="density", ylim=(0, None))
         axes.legend()
     return figure
 

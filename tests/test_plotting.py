@@ -13,7 +13,19 @@ from hypothesis import strategies as st
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from ganlib.plotting import CELL, GUTTER, bars, densities, grid, history, lines, mosaic, strip
+from ganlib.plotting import (
+    CELL,
+    GUTTER,
+    bars,
+    densities,
+    grid,
+    histogram,
+    history,
+    lines,
+    mosaic,
+    plane,
+    strip,
+)
 
 LARGE = CELL + 3  # not enlarged
 
@@ -117,11 +129,14 @@ def test_columns_below_1_are_refused(columns):
 
 X = np.linspace(-1, 1, 5)
 RUN = {"step": [10, 20, 30], "D(x)": [0.9, 0.7, 0.6], "D(G(z))": [0.1, 0.2, 0.4], "V": [0, -1, -1]}
+CLOUD = np.array([[0.0, 1.0], [2.0, 3.0], [5.0, 8.0]])
 FIGURES = {
     "grid": lambda: grid(images(6, 3, 8, 8), 3, ("upper", "lower"), "Samples"),
     "strip": lambda: strip(images(6, 1, 8, 8).unflatten(0, (2, 3)), ("a", "b"), "Walks"),
     "history": lambda: history(RUN, reference=0.5),
     "lines": lambda: lines(X, {"square": X**2}, points={"least": (0, 0)}),
+    "plane": lambda: plane({"cloud": CLOUD}, {"path": CLOUD}, {"a": (0, 0), "b": (1, 2)}),
+    "histogram": lambda: histogram({"samples": X}, X, {"density": X**2}, bins=3),
     "bars": lambda: bars(("a", "b"), (1, 2), reference=1.5),
     "densities": lambda: densities(X, X**2, 1 - X**2, np.full(5, 0.5), X**2),
 }
@@ -245,6 +260,50 @@ def test_lines_draws_every_curve_and_point_by_name():
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("x", "y")
     legend = [text.get_text() for text in axes.get_legend().get_texts()]
     assert legend == ["square", "cube", "least"]
+
+
+def test_plane_draws_clouds_paths_with_their_ends_and_marks_at_one_scale():
+    figure = plane({"cloud": CLOUD}, {"path": CLOUD}, {"start": (0, 1), "goal": (9, 9)}, "a", "b")
+    (axes,) = figure.axes
+    cloud, path, end, *marks = axes.lines
+    assert cloud.get_xydata().tolist() == path.get_xydata().tolist() == CLOUD.tolist()
+    assert cloud.get_linestyle() == "None"
+    assert path.get_linestyle() == "-"
+    assert end.get_xydata().tolist() == [CLOUD[-1].tolist()]
+    assert end.get_color() == path.get_color()
+    assert [mark.get_xydata().tolist() for mark in marks] == [[[0, 1]], [[9, 9]]]
+    assert len({mark.get_marker() for mark in marks}) == 2
+    assert axes.get_aspect() == 1
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("a", "b")
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert legend == ["cloud", "path", "start", "goal"]
+
+
+@pytest.mark.parametrize("shape", [(3,), (3, 3), (2, 3, 2)])
+@pytest.mark.parametrize("what", ["points", "paths"])
+def test_plane_refuses_what_are_no_points_of_the_plane(what, shape):
+    with pytest.raises(ValueError, match=r"'cloud' must have shape \(n, 2\), got \("):
+        plane(**{what: {"cloud": np.zeros(shape)}})
+
+
+def test_the_bars_of_a_histogram_have_the_samples_shares_as_areas():
+    samples = np.array([0.1, 0.2, 0.6, 7.0])  # the last lies outside
+    x = np.array([0.0, 0.3, 1.0])
+    (axes,) = histogram({"samples": samples}, x, {"density": x**2}, bins=2).axes
+    heights, edges, _ = axes.patches[0].get_data()
+    assert edges.tolist() == [0, 0.5, 1]
+    assert (heights * 0.5).tolist() == [0.5, 0.25]
+    assert curves(axes) == {"density": [x.tolist(), (x**2).tolist()]}
+    assert axes.get_ylim()[0] == 0
+    legend = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert legend == ["samples", "density"]
+
+
+def test_histogram_refuses_no_bins_and_no_samples():
+    with pytest.raises(ValueError, match="bins must be at least 1, got 0"):
+        histogram({"samples": X}, X, bins=0)
+    with pytest.raises(ValueError, match="at least one number each, got none of 'none'"):
+        histogram({"samples": X, "none": X[:0]}, X)
 
 
 def test_bars_stand_over_their_names():
