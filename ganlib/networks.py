@@ -1,7 +1,7 @@
 """The players: generators, discriminators, and the noise that feeds a generator.
 
-Every generator has an attribute `noise`, the law p_z that it pushes forward, and every network an
-attribute `config`, the plain values that `build` makes it again from. D returns logits.
+Every generator has an attribute `noise`, the distribution p_z that it pushes forward, and every
+network an attribute `config`, the plain values that `build` makes it again from. D returns logits.
 """
 
 import json
@@ -34,24 +34,26 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Noise:
-    """The law p_z of G's input; both laws have mean 0 and variance 1 in every coordinate.
+    """The distribution p_z of G's input, with mean 0 and variance 1 in every coordinate.
 
     Args:
         dim: Number of coordinates of z.
-        law: "normal" for N(0, I), "uniform" for U(−√3, √3) in every coordinate.
+        distribution: "normal" for N(0, I), "uniform" for U(−√3, √3) in every coordinate.
 
     Raises:
-        ValueError: `dim` is below 1 or `law` is not one of the two.
+        ValueError: `dim` is below 1 or `distribution` is not one of the two.
     """
 
     dim: int
-    law: str = "normal"
+    distribution: str = "normal"
 
     def __post_init__(self):
         if self.dim < 1:
             raise ValueError(f"dim must be at least 1, got {self.dim}")
-        if self.law not in ("normal", "uniform"):
-            raise ValueError(f"law must be 'normal' or 'uniform', got {self.law!r}")
+        if self.distribution not in ("normal", "uniform"):
+            raise ValueError(
+                f"distribution must be 'normal' or 'uniform', got {self.distribution!r}"
+            )
 
     def __call__(self, n: int, like: Tensor | None = None, seed: int | None = None) -> Tensor:
         """Draw n points z.
@@ -69,7 +71,7 @@ class Noise:
         generator = None if seed is None else torch.Generator().manual_seed(seed)
         device = target.device if seed is None else "cpu"
         z = torch.empty(n, self.dim, dtype=target.dtype, device=device)
-        if self.law == "normal":
+        if self.distribution == "normal":
             z.normal_(generator=generator)
         else:
             z.uniform_(-math.sqrt(3), math.sqrt(3), generator=generator)
@@ -100,7 +102,7 @@ class MLPGenerator(_Network):
     hidden=(1200, 1200), init=0.05)` after `start_at_mean(images)`.
 
     Args:
-        noise: The law p_z of z.
+        noise: The distribution p_z of z.
         shape: Shape of one sample, such as (1, 28, 28), or (1,) on the line.
         hidden: Width of each hidden layer.
         output: "sigmoid" for images in [0, 1], "identity" for any real number.
@@ -119,7 +121,7 @@ class MLPGenerator(_Network):
         init: float | None = None,
     ):
         super().__init__(
-            noise={"dim": noise.dim, "law": noise.law},
+            noise={"dim": noise.dim, "distribution": noise.distribution},
             shape=list(shape),
             hidden=list(hidden),
             output=output,
@@ -269,7 +271,8 @@ def build(config: dict) -> nn.Module:
     """Make a network from its `config`: only the classes of this module, only plain values.
 
     Args:
-        config: {"network": class name, argument: value, ...}; `noise` as {"dim": ..., "law": ...}.
+        config: {"network": class name, argument: value, ...}; `noise` as
+            {"dim": ..., "distribution": ...}.
 
     Returns:
         The network, freshly initialised.

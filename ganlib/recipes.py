@@ -104,7 +104,7 @@ _PAPER = Recipe(
     data="mnist",
     generator={
         "network": "MLPGenerator",
-        "noise": {"dim": 100, "law": "uniform"},
+        "noise": {"dim": 100, "distribution": "uniform"},
         "hidden": [1200, 1200],
         "init": 0.05,
     },
@@ -125,7 +125,7 @@ RECIPES = {
         data="digits",
         generator={
             "network": "MLPGenerator",
-            "noise": {"dim": 64, "law": "normal"},
+            "noise": {"dim": 64, "distribution": "normal"},
             "hidden": [256, 256],
         },
         discriminator={"network": "MLPDiscriminator", "hidden": [256, 256], "dropout": 0.2},

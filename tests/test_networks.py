@@ -49,11 +49,11 @@ def paper_pair():
 # Noise -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("law", ["normal", "uniform"])
-def test_noise_has_mean_0_and_variance_1_in_every_coordinate(law):
+@pytest.mark.parametrize("distribution", ["normal", "uniform"])
+def test_noise_has_mean_0_and_variance_1_in_every_coordinate(distribution):
     n = 100_000
-    z = Noise(4, law)(n, torch.empty(0, dtype=torch.float64), seed=0)
-    fourth = {"normal": 3, "uniform": 9 / 5}[law]  # E z⁴ of each law
+    z = Noise(4, distribution)(n, torch.empty(0, dtype=torch.float64), seed=0)
+    fourth = {"normal": 3, "uniform": 9 / 5}[distribution]  # E z⁴ of each distribution
     assert (z.mean(0).abs() < 5 / math.sqrt(n)).all()
     assert ((z.square().mean(0) - 1).abs() < 5 * math.sqrt((fourth - 1) / n)).all()
     assert ((z**4).mean(0) - fourth).abs().max() < 0.2
@@ -66,9 +66,9 @@ def test_uniform_noise_fills_its_interval_and_stays_in_it():
     assert -1.73 > z.min() >= -math.sqrt(3)
 
 
-@pytest.mark.parametrize("law", ["normal", "uniform"])
-def test_noise_is_decided_by_its_seed_and_leaves_the_global_generator_alone(law):
-    noise, before = Noise(3, law), torch.get_rng_state()
+@pytest.mark.parametrize("distribution", ["normal", "uniform"])
+def test_noise_is_decided_by_its_seed_and_leaves_the_global_generator_alone(distribution):
+    noise, before = Noise(3, distribution), torch.get_rng_state()
     assert torch.equal(noise(5, seed=1), noise(5, seed=1))
     assert not torch.equal(noise(5, seed=1), noise(5, seed=2))
     assert torch.equal(torch.get_rng_state(), before)
@@ -91,7 +91,7 @@ def test_noise_takes_its_type_from_another_tensor():
 def test_impossible_noise_is_refused():
     with pytest.raises(ValueError, match="dim must be at least 1, got 0"):
         Noise(0)
-    with pytest.raises(ValueError, match="law must be 'normal' or 'uniform', got 'cauchy'"):
+    with pytest.raises(ValueError, match="must be 'normal' or 'uniform', got 'cauchy'"):
         Noise(2, "cauchy")
 
 
@@ -256,7 +256,7 @@ def test_config_builds_the_same_network_even_from_json(make):
     assert type(again) is type(network)
     assert again.config == network.config
     assert repr(again) == repr(network)
-    assert bits(again) == bits(network)  # drawn by the same law from the same seed
+    assert bits(again) == bits(network)  # drawn by the same distribution from the same seed
     assert getattr(again, "noise", None) == getattr(network, "noise", None)
 
 
