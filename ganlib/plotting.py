@@ -3,10 +3,15 @@
 Every function returns a new Matplotlib figure and leaves Matplotlib's global style alone.
 """
 
+import base64
+import html
+import io
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.resources import files
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -22,10 +27,12 @@ from ganlib.data import to_float
 __all__ = [
     "bars",
     "densities",
+    "frames",
     "grid",
     "histogram",
     "history",
     "lines",
+    "moments",
     "mosaic",
     "plane",
     "strip",
@@ -261,7 +268,7 @@ def plane(
     for name, places in [*points.items(), *paths.items()]:
         if np.ndim(places) != 2 or np.shape(places)[1] != 2:
             raise ValueError(f"{name!r} must have shape (n, 2), got {np.shape(places)}")
-    with _styled(height=4.4) as (figure, axes):
+    with _styled() as (figure, axes):
         for name, cloud in points.items():
             axes.plot(*np.transpose(cloud), ".", markersize=4, alpha=0.6, label=name)
         for name, path in paths.items():
@@ -270,7 +277,12 @@ def plane(
         for shape, (name, place) in zip(itertools.cycle("X^sDv"), marks.items()):
             axes.plot(*place, shape, color="black", markersize=8, label=name)
         axes.set(xlabel=xlabel, ylabel=ylabel, aspect="equal")
-        figure.legend(loc="outside upper center", ncols=2)
+        legend = figure.legend(loc="outside upper center", ncols=2)
+        wide, high = axes.dataLim.size
+        rows = math.ceil(len(legend.get_texts()) / 2)
+        figure.set_figheight(
+            0.7 + 0.24 * rows + min(max(0.85 * WIDTH * high / max(wide, 1e-9), 1.5), WIDTH)
+        )
     return figure
 
 
@@ -387,3 +399,120 @@ def densities(
             right.plot(x, D, color=JUDGED, linestyle="--", linewidth=2, label="$D$")
         figure.legend(loc="outside upper center", ncols=4)
     return figure
+
+
+def moments(
+    x: np.ndarray,
+    p_data: np.ndarray,
+    p_g: np.ndarray,
+    D: np.ndarray,
+    D_star: np.ndarray,
+    z: np.ndarray,
+    G_z: np.ndarray,
+    titles: Sequence[str],
+) -> Figure:
+    """Moments of a game on the line, one a panel, drawn as in the 2014 paper's figure 1.
+
+    p_data is black and dotted, p_g green and solid, D blue and dashed; D* is a thin orange line.
+    All share one axis. Below each panel arrows run from places z to the places G(z).
+
+    Args:
+        x: (n,) places.
+        p_data: (n,) density of the data.
+        p_g: (panels, n) densities of the generator.
+        D: (panels, n) the discriminator's answers in [0, 1].
+        D_star: (panels, n) the optimal discriminator's.
+        z: (m,) where the arrows start.
+        G_z: (panels, m) where they end.
+        titles: What stands above each panel.
+
+    Returns:
+        The figure, with two panels in a row.
+
+    Raises:
+        ValueError: p_g, D, D_star and G_z do not have a row for each title.
+    """
+    for name, rows in {"p_g": p_g, "D": D, "D_star": D_star, "G_z": G_z}.items():
+        if len(rows) != len(titles):
+            raise ValueError(f"{name} must have {len(titles)} rows, one a title, got {len(rows)}")
+    columns = min(len(titles), 2)
+    rows = math.ceil(len(titles) / columns)
+    top = 1.08 * max(1, np.max(p_data), np.max(p_g))
+    figure = plt.figure(figsize=(WIDTH, 2.7 * rows + 0.4), dpi=140, layout="constrained")
+    with plt.rc_context(STYLE):
+        panels = figure.subplots(2 * rows, columns, height_ratios=(4, 1) * rows, squeeze=False)
+        for panel in range(rows * columns):
+            upper, lower = panels[2 * (panel // columns) :, panel % columns][:2]
+            if panel >= len(titles):
+                upper.remove()
+                lower.remove()
+                continue
+            upper.plot(x, p_data, ":", color=DATA, linewidth=2, label=r"$p_\mathrm{data}$")
+            upper.plot(x, p_g[panel], color=GENERATED, linewidth=2, label="$p_g$")
+            upper.plot(x, D_star[panel], color=OPTIMAL, linewidth=1.5, label="$D^*$")
+            upper.plot(x, D[panel], "--", color=JUDGED, linewidth=2, label="$D$")
+            upper.set(title=titles[panel], xlim=(x[0], x[-1]), ylim=(0, top), xticklabels=[])
+            for start, end in zip(z, G_z[panel]):
+                arrow = {"arrowstyle": "->", "linewidth": 0.6, "shrinkA": 0, "shrinkB": 0}
+                lower.annotate("", (end, 1), (start, 0), arrowprops=arrow, annotation_clip=False)
+            lower.set(xlim=(x[0], x[-1]), ylim=(0, 1), yticks=(0, 1), yticklabels=("z", "x"))
+            lower.grid(False)
+            lower.spines.top.set_visible(True)
+        figure.legend(
+            *panels[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4
+        )
+    return figure
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Pictures in a row, which a notebook or a page shows as an animation to step through.
+
+    Attributes:
+        pictures: PNG files.
+        captions: What each of them shows; it stands below the picture and is its alternative text.
+    """
+
+    pictures: Sequence[bytes]
+    captions: Sequence[str]
+
+    def __repr__(self) -> str:
+        return "\n".join([f"{len(self.captions)} frames:", *self.captions])
+
+    def _repr_html_(self) -> str:
+        """Without JavaScript a strip to scroll; with it buttons, a slider and the arrow keys."""
+        shown = "\n".join(
+            f'<figure><img alt="{html.escape(caption)}" src="data:image/png;base64,'
+            f'{base64.b64encode(picture).decode()}"><figcaption>{html.escape(caption)}'
+            "</figcaption></figure>"
+            for picture, caption in zip(self.pictures, self.captions)
+        )
+        look = files("ganlib").joinpath("frames.html").read_text("utf-8")
+        return look.replace("<!-- frames -->", shown)
+
+
+def frames(figures: Iterable[Figure], captions: Sequence[str]) -> Frames:
+    """An animation whose frames can be stepped through by mouse and keyboard, without a network.
+
+    Args:
+        figures: One figure a frame. Each is closed once it is drawn, so a generator that makes
+            them one by one never holds many.
+        captions: What each frame shows, in words that can stand for the picture.
+
+    Returns:
+        What a notebook shows when it is a cell's last value.
+
+    Raises:
+        ValueError: There is not one caption for each figure, or there is none.
+    """
+    pictures = []
+    for figure in figures:
+        picture = io.BytesIO()
+        figure.savefig(picture, format="png", dpi=110)
+        plt.close(figure)
+        pictures.append(picture.getvalue())
+    if not pictures or len(pictures) != len(captions):
+        raise ValueError(
+            f"captions must hold one for each of {len(pictures)} frames, got {len(captions)}"
+        )
+    return Frames(tuple(pictures), tuple(captions))

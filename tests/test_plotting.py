@@ -18,10 +18,12 @@ from ganlib.plotting import (
     GUTTER,
     bars,
     densities,
+    frames,
     grid,
     histogram,
     history,
     lines,
+    moments,
     mosaic,
     plane,
     strip,
@@ -130,11 +132,22 @@ def test_columns_below_1_are_refused(columns):
 X = np.linspace(-1, 1, 5)
 RUN = {"step": [10, 20, 30], "D(x)": [0.9, 0.7, 0.6], "D(G(z))": [0.1, 0.2, 0.4], "V": [0, -1, -1]}
 CLOUD = np.array([[0.0, 1.0], [2.0, 3.0], [5.0, 8.0]])
+MOMENTS = {
+    "x": X,
+    "p_data": X**2,
+    "p_g": np.stack([1 - X**2, X**4, X**2]),
+    "D": np.stack([np.full(5, 0.5), X**4, X**2]),
+    "D_star": np.stack([X**2, X**4, np.full(5, 0.5)]),
+    "z": np.array([-1.0, 0.0, 1.0]),
+    "G_z": np.array([[-0.5, 0.0, 0.5], [-1, 0, 1], [0, 0.1, 0.2]]),
+    "titles": ("a", "b", "c"),
+}
 FIGURES = {
     "grid": lambda: grid(images(6, 3, 8, 8), 3, ("upper", "lower"), "Samples"),
     "strip": lambda: strip(images(6, 1, 8, 8).unflatten(0, (2, 3)), ("a", "b"), "Walks"),
     "history": lambda: history(RUN, reference=0.5),
     "lines": lambda: lines(X, {"square": X**2}, points={"least": (0, 0)}),
+    "moments": lambda: moments(**MOMENTS),
     "plane": lambda: plane({"cloud": CLOUD}, {"path": CLOUD}, {"a": (0, 0), "b": (1, 2)}),
     "histogram": lambda: histogram({"samples": X}, X, {"density": X**2}, bins=3),
     "bars": lambda: bars(("a", "b"), (1, 2), reference=1.5),
@@ -260,6 +273,55 @@ def test_lines_draws_every_curve_and_point_by_name():
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("x", "y")
     legend = [text.get_text() for text in axes.get_legend().get_texts()]
     assert legend == ["square", "cube", "least"]
+
+
+def test_moments_are_panels_of_densities_over_arrows_from_z_to_x():
+    panels = moments(**MOMENTS).axes
+    assert len(panels) == 6  # the fourth place stays empty
+    uppers = [axes for axes in panels if axes.get_title()]
+    assert [axes.get_title() for axes in uppers] == ["a", "b", "c"]
+    for n, axes in enumerate(uppers):
+        drawn = curves(axes)
+        assert drawn[r"$p_\mathrm{data}$"] == [X.tolist(), (X**2).tolist()]
+        for name, key in [("$p_g$", "p_g"), ("$D$", "D"), ("$D^*$", "D_star")]:
+            assert drawn[name] == [X.tolist(), MOMENTS[key][n].tolist()]
+    arrows = [[(a.xyann, a.xy) for a in axes.texts] for axes in panels if axes not in uppers]
+    starts, ends = MOMENTS["z"], MOMENTS["G_z"]
+    assert arrows == [[((z, 0), (x, 1)) for z, x in zip(starts, row)] for row in ends]
+
+
+@pytest.mark.parametrize("name", ["p_g", "D", "D_star", "G_z"])
+def test_moments_need_a_row_for_each_title(name):
+    with pytest.raises(ValueError, match=f"{name} must have 3 rows, one a title, got 2"):
+        moments(**MOMENTS | {name: MOMENTS[name][:2]})
+
+
+def test_frames_are_drawn_one_by_one_and_closed():
+    def draw():
+        for n in range(3):
+            assert len(plt.get_fignums()) == 0
+            yield lines(X, {"curve": n * X})
+
+    shown = frames(draw(), ["first", 'a < b & "c"', "last"])
+    assert [picture[:4] for picture in shown.pictures] == [b"\x89PNG"] * 3
+    assert len(set(shown.pictures)) == 3
+    assert repr(shown) == '3 frames:\nfirst\na < b & "c"\nlast'
+    page = shown._repr_html_()
+    assert page.count("<img ") == 3
+    assert page.count('alt="a &lt; b &amp; &quot;c&quot;"') == 1
+    assert "http" not in page
+
+
+@pytest.mark.parametrize("captions", [[], ["one"], ["one", "two", "three"]])
+def test_frames_need_a_caption_each(captions):
+    with pytest.raises(ValueError, match=f"one for each of 2 frames, got {len(captions)}"):
+        frames([lines(X, {"curve": X}) for _ in range(2)], captions)
+
+
+def test_a_planes_height_follows_its_points():
+    flat = plane({"flat": CLOUD * (1, 0.1)}).get_figheight()
+    high = plane({"high": CLOUD * (0.1, 1)}).get_figheight()
+    assert 2 < flat < high < 8
 
 
 def test_plane_draws_clouds_paths_with_their_ends_and_marks_at_one_scale():
