@@ -279,10 +279,9 @@ def plane(
         axes.set(xlabel=xlabel, ylabel=ylabel, aspect="equal")
         legend = figure.legend(loc="outside upper center", ncols=2)
         wide, high = axes.dataLim.size
+        height = min(max(0.85 * WIDTH * high / max(wide, 1e-9), 1.5), WIDTH)
         rows = math.ceil(len(legend.get_texts()) / 2)
-        figure.set_figheight(
-            0.7 + 0.24 * rows + min(max(0.85 * WIDTH * high / max(wide, 1e-9), 1.5), WIDTH)
-        )
+        figure.set_figheight(round(height + 0.24 * rows + 0.7, 1))
     return figure
 
 
