@@ -1,4 +1,6 @@
-"""Takes out of every page what the theme puts in and the book does not use."""
+"""Takes scripts out that the book does not use, and keeps stops on the line of their formula."""
+
+from docutils import nodes
 
 
 def drop_scripts(app, pagename, templatename, context, doctree):
@@ -13,6 +15,22 @@ def drop_scripts(app, pagename, templatename, context, doctree):
     context["script_files"] = kept
 
 
+def keep_stops(app, doctree, docname):
+    """Keep a formula and the punctuation after it on one line: browsers break the line there."""
+    for formula in list(doctree.findall(nodes.math)):
+        after = formula.next_node(descend=False, siblings=True)
+        if not isinstance(after, nodes.Text):
+            continue
+        text = after.astext()
+        rest = text.lstrip(".,;:!?)”")
+        if rest != text:
+            stop = nodes.Text(text[: len(text) - len(rest)])
+            parent, place = formula.parent, formula.parent.index(formula)
+            together = nodes.inline("", "", formula.deepcopy(), stop, classes=["together"])
+            parent[place : place + 2] = [together, nodes.Text(rest)]
+
+
 def setup(app):
+    app.connect("doctree-resolved", keep_stops)
     app.connect("html-page-context", drop_scripts, priority=900)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -248,15 +248,17 @@ def plane(
     marks: Mapping[str, tuple[float, float]] | None = None,
     xlabel: str = "",
     ylabel: str = "",
+    ends: bool = True,
 ) -> Figure:
     """Clouds of points and paths in the plane, both axes at the same scale.
 
     Args:
         points: Name → (n, 2) points, drawn as small dots.
-        paths: Name → (n, 2) places that a line runs through; a dot shows where it ends.
+        paths: Name → (n, 2) places that a line runs through.
         marks: Name → one point, marked with a symbol of its own.
         xlabel: What stands below the axis.
         ylabel: What stands beside the axis.
+        ends: Whether a dot shows where each path ends.
 
     Returns:
         The figure.
@@ -273,10 +275,11 @@ def plane(
             axes.plot(*np.transpose(cloud), ".", markersize=4, alpha=0.6, label=name)
         for name, path in paths.items():
             (line,) = axes.plot(*np.transpose(path), linewidth=1, label=name)
-            axes.plot(*path[-1], "o", markersize=5, color=line.get_color())
+            if ends:
+                axes.plot(*path[-1], "o", markersize=5, color=line.get_color())
         for shape, (name, place) in zip(itertools.cycle("X^sDv"), marks.items()):
             axes.plot(*place, shape, color="black", markersize=8, label=name)
-        axes.set(xlabel=xlabel, ylabel=ylabel, aspect="equal")
+        axes.set(xlabel=xlabel, ylabel=ylabel, aspect="equal", anchor="N")
         legend = figure.legend(loc="outside upper center", ncols=2)
         wide, high = axes.dataLim.size
         height = min(max(0.85 * WIDTH * high / max(wide, 1e-9), 1.5), WIDTH)

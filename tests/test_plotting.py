@@ -341,6 +341,11 @@ def test_plane_draws_clouds_paths_with_their_ends_and_marks_at_one_scale():
     assert legend == ["cloud", "path", "start", "goal"]
 
 
+def test_plane_draws_no_ends_where_none_are_meant():
+    (axes,) = plane({}, {"path": CLOUD}, ends=False).axes
+    assert len(axes.lines) == 1
+
+
 @pytest.mark.parametrize("shape", [(3,), (3, 3), (2, 3, 2)])
 @pytest.mark.parametrize("what", ["points", "paths"])
 def test_plane_refuses_what_are_no_points_of_the_plane(what, shape):
