@@ -1,6 +1,6 @@
 """Generative adversarial networks, as the book derives, runs and checks them."""
 
-from ganlib import objectives
+from ganlib import objectives, parzen
 from ganlib import plotting as plot
 from ganlib.data import Data, load
 from ganlib.networks import (
@@ -29,6 +29,7 @@ __all__ = [
     "load_network",
     "nearest",
     "objectives",
+    "parzen",
     "plot",
     "sample",
     "save_network",

@@ -102,3 +102,55 @@ def test_pages_work_without_a_network(book, browser, width, scheme):
     context.close()
     assert asked == []
     assert errors == []
+
+
+def test_an_animation_is_stepped_by_mouse_and_by_keyboard(book, browser):
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.goto((book / "chapters" / "figure_1.html").as_uri())
+    frames = page.locator(".ganlib-frames figure")
+    captions = page.locator(".ganlib-frames figcaption").all_text_contents()
+    shown = page.locator(".ganlib-frames figcaption:visible")
+
+    def now():
+        assert shown.count() == 1
+        return captions.index(shown.text_content())
+
+    last = frames.count() - 1
+    assert now() == 0
+    page.get_by_title("Next frame").click()
+    assert now() == 1
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    assert now() == 3
+    page.keyboard.press("ArrowLeft")
+    assert now() == 2
+    page.keyboard.press("End")
+    assert now() == last
+    page.get_by_title("Previous frame").click()
+    assert now() == last - 1
+    page.keyboard.press("Home")
+    assert now() == 0
+    slider = page.locator(".ganlib-frames input[type=range]")
+    slider.fill("4")
+    assert now() == 4
+    page.locator(".ganlib-frames").get_by_text("Play").click()
+    page.wait_for_function(
+        "document.querySelector('.ganlib-frames figcaption:not([hidden] *)').textContent !== "
+        f"{captions[4]!r}"
+    )
+    page.locator(".ganlib-frames").get_by_text("Pause").click()
+    assert now() > 4
+    page.close()
+
+
+def test_without_javascript_every_frame_of_an_animation_is_there(book, browser):
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto((book / "chapters" / "figure_1.html").as_uri())
+    frames = page.locator(".ganlib-frames figure")
+    assert frames.count() > 10
+    assert page.locator(".ganlib-frames figure:visible").count() == frames.count()
+    texts = [image.get_attribute("alt") for image in frames.locator("img").all()]
+    assert texts == page.locator(".ganlib-frames figcaption").all_text_contents()
+    assert page.locator(".ganlib-frames button").count() == 0
+    context.close()
