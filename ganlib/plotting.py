@@ -268,8 +268,8 @@ def plane(
     """
     points, paths, marks = points or {}, paths or {}, marks or {}
     for name, places in [*points.items(), *paths.items()]:
-        if np.ndim(places) != 2 or np.shape(places)[1] != 2:
-            raise ValueError(f"{name!r} must have shape (n, 2), got {np.shape(places)}")
+        if np.ndim(places) != 2 or np.shape(places)[1] != 2 or not len(places):
+            raise ValueError(f"{name!r} must have shape (n, 2), n ≥ 1, got {np.shape(places)}")
     with _styled() as (figure, axes):
         for name, cloud in points.items():
             axes.plot(*np.transpose(cloud), ".", markersize=4, alpha=0.6, label=name)
@@ -310,19 +310,24 @@ def histogram(
         The figure.
 
     Raises:
-        ValueError: `bins` is below 1, or there is a set of samples without any.
+        ValueError: `bins` is below 1, x does not increase, or a set of samples is empty.
     """
     if bins < 1:
         raise ValueError(f"bins must be at least 1, got {bins}")
+    if len(x) < 2 or not (np.diff(x) > 0).all():
+        raise ValueError("x must hold at least two increasing places")
     empty = [name for name, values in samples.items() if not len(values)]
     if empty:
         raise ValueError(f"samples must hold at least one number each, got none of {empty[0]!r}")
     edges = np.linspace(x[0], x[-1], bins + 1)
     with _styled() as (figure, axes):
-        for name, values in samples.items():
+        colors = itertools.cycle(plt.rcParams["axes.prop_cycle"].by_key()["color"])
+        for (name, values), color in zip(samples.items(), colors):
             counts, _ = np.histogram(values, edges)
             shares = counts / len(values) / np.diff(edges)
-            axes.stairs(shares, edges, fill=True, alpha=0.4, label=name)
+            axes.stairs(shares, edges, fill=True, alpha=0.2, color=color)
+            axes.stairs(shares, edges, linewidth=1.5, color=color, label=name)
+        axes.set_prop_cycle(color=[next(colors) for _ in range(7)])
         for name, heights in (curves or {}).items():
             axes.plot(x, heights, linewidth=2, label=name)
         axes.set(xlabel=xlabel, ylabel="density", ylim=(0, None))
@@ -432,8 +437,11 @@ def moments(
         The figure, with two panels in a row.
 
     Raises:
-        ValueError: p_g, D, D_star and G_z do not have a row for each title.
+        ValueError: There is no title; p_g, D, D_star and G_z do not have a row for each; a row of
+            G_z is not as long as z.
     """
+    if not len(titles):
+        raise ValueError("titles must name at least one panel, got none")
     for name, rows in {"p_g": p_g, "D": D, "D_star": D_star, "G_z": G_z}.items():
         if len(rows) != len(titles):
             raise ValueError(f"{name} must have {len(titles)} rows, one a title, got {len(rows)}")
@@ -454,7 +462,7 @@ def moments(
             upper.plot(x, D_star[panel], color=OPTIMAL, linewidth=1.5, label="$D^*$")
             upper.plot(x, D[panel], "--", color=JUDGED, linewidth=2, label="$D$")
             upper.set(title=titles[panel], xlim=(x[0], x[-1]), ylim=(0, top), xticklabels=[])
-            for start, end in zip(z, G_z[panel]):
+            for start, end in zip(z, G_z[panel], strict=True):
                 arrow = {"arrowstyle": "->", "linewidth": 0.6, "shrinkA": 0, "shrinkB": 0}
                 lower.annotate("", (end, 1), (start, 0), arrowprops=arrow, annotation_clip=False)
             lower.set(xlim=(x[0], x[-1]), ylim=(0, 1), yticks=(0, 1), yticklabels=("z", "x"))

@@ -118,7 +118,7 @@ def test_wrong_scale_costs_exactly_d_log_2():
 def test_real_digits_score_more_than_noise():
     train, validation, test = (load("digits", p).images for p in ("train", "validation", "test"))
     real = score(train, validation, test)
-    noise = score(torch.rand(len(train), 1, 8, 8), validation, test)
+    noise = score(pictures(len(train), 1, 8, 8), validation, test)
     assert real.mean > noise.mean + 20
     assert PAPER_SIGMAS[0] < real.sigma < PAPER_SIGMAS[-1]
 
@@ -156,6 +156,18 @@ BAD = {
 def test_bad_input_is_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         log_density(*arguments)
+
+
+def test_score_names_its_own_arguments_in_errors():
+    with pytest.raises(ValueError, match=r"samples must lie in \[0, 1\]"):
+        score(-GOOD, GOOD, GOOD)
+    with pytest.raises(ValueError, match="validation must have shape"):
+        score(GOOD, GOOD[:0], GOOD)
+
+
+def test_half_precision_is_computed_in_single():
+    half = log_density(GOOD.half(), GOOD.half(), [0.1])
+    assert torch.equal(half, log_density(GOOD, GOOD, [0.1]))
 
 
 def test_a_standard_error_needs_two_test_images():

@@ -296,6 +296,13 @@ def test_moments_need_a_row_for_each_title(name):
         moments(**MOMENTS | {name: MOMENTS[name][:2]})
 
 
+def test_moments_need_a_title_and_an_end_for_each_arrow():
+    with pytest.raises(ValueError, match="titles must name at least one panel"):
+        moments(**MOMENTS | {"titles": ()})
+    with pytest.raises(ValueError, match="zip"):
+        moments(**MOMENTS | {"z": X})
+
+
 def test_frames_are_drawn_one_by_one_and_closed():
     def draw():
         for n in range(3):
@@ -346,10 +353,10 @@ def test_plane_draws_no_ends_where_none_are_meant():
     assert len(axes.lines) == 1
 
 
-@pytest.mark.parametrize("shape", [(3,), (3, 3), (2, 3, 2)])
+@pytest.mark.parametrize("shape", [(3,), (3, 3), (2, 3, 2), (0, 2)])
 @pytest.mark.parametrize("what", ["points", "paths"])
 def test_plane_refuses_what_are_no_points_of_the_plane(what, shape):
-    with pytest.raises(ValueError, match=r"'cloud' must have shape \(n, 2\), got \("):
+    with pytest.raises(ValueError, match=r"'cloud' must have shape \(n, 2\), n ≥ 1, got \("):
         plane(**{what: {"cloud": np.zeros(shape)}})
 
 
@@ -369,6 +376,8 @@ def test_the_bars_of_a_histogram_have_the_samples_shares_as_areas():
 def test_histogram_refuses_no_bins_and_no_samples():
     with pytest.raises(ValueError, match="bins must be at least 1, got 0"):
         histogram({"samples": X}, X, bins=0)
+    with pytest.raises(ValueError, match="x must hold at least two increasing places"):
+        histogram({"samples": X}, X[::-1])
     with pytest.raises(ValueError, match="at least one number each, got none of 'none'"):
         histogram({"samples": X, "none": X[:0]}, X)
 
