@@ -214,7 +214,18 @@ class Maxout(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, inputs) → (N, units)."""
-        return linear(x, self.weight, self.bias).unflatten(1, (self.units, self.pieces)).amax(2)
+        # Pieces before units: a maximum over the last axis takes twice as long.
+        return linear(x, self.weight, self.bias).unflatten(1, (self.pieces, self.units)).amax(1)
+
+
+class _Dropout(nn.Dropout):
+    """nn.Dropout by comparing uniform numbers, on a CPU in a quarter of its time."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or x.device.type != "cpu":
+            return super().forward(x)
+        kept = torch.rand(x.shape) >= self.p
+        return x * kept.to(x.dtype).div_(1 - self.p)
 
 
 class MaxoutDiscriminator(_Network):
@@ -251,9 +262,9 @@ class MaxoutDiscriminator(_Network):
             init=init,
         )
         widths = [math.prod(shape), *units]
-        layers: list[nn.Module] = [nn.Flatten(), nn.Dropout(1 - keep_input)]
+        layers: list[nn.Module] = [nn.Flatten(), _Dropout(1 - keep_input)]
         for before, after in pairwise(widths):
-            layers += [Maxout(before, after, pieces), nn.Dropout(1 - keep_hidden)]
+            layers += [Maxout(before, after, pieces), _Dropout(1 - keep_hidden)]
         self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], 1))
         _init_uniform(self, init)
 

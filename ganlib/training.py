@@ -34,6 +34,7 @@ __all__ = ["CHECKPOINT", "GENERATOR", "Game", "Schedule", "train"]
 CHECKPOINT = "checkpoint.pt"  # in a run's folder: all that the run needs to go on
 GENERATOR = "generator.safetensors"  # beside it: all that sampling needs
 FORMAT = 1  # of the checkpoint; raised whenever an older ganlib could not read the new one
+TINY = 1e-24  # far below all that moves a weight, far above where float32 ends
 MEASURED = ("D(x)", "D(G(z))", "loss_D", "loss_G", "L1", "grad_D", "grad_G")
 
 
@@ -154,13 +155,25 @@ class Game:
         self.optimizer_G.step()
 
     def move_both(self, x: Tensor, y: tuple) -> None:
-        """Both move from where they stand, on the same samples, as in the paper's released code."""
+        """Both move from where they stand, on the same samples, as in the paper's released code.
+
+        Data and samples pass D together, and one way back through D serves both players: their
+        losses see a sample through the same logit, so G's gradient at a sample is D's times the
+        ratio of the two losses' derivatives by that logit (Shen et al., 2021).
+        """
         fake = self.sample(len(x), y)
-        fake_logits = self.judge(fake, y)
-        loss_D = self.loss_D(self.judge(x, y), fake_logits)
-        loss_G = self.loss_G(fake_logits, fake, x)
-        self.set_gradient("D", loss_D, retain_graph=True)
-        self.set_gradient("G", loss_G)
+        judged = fake.view_as(fake)  # D's way back ends here, that of L1 in fake itself
+        logits = self.judge(torch.cat([x, judged]), tuple(torch.cat([part] * 2) for part in y))
+        real_logits, fake_logits = logits.chunk(2)
+        heard = fake_logits.detach().requires_grad_()
+        loss_D, loss_G = self.loss_D(real_logits, fake_logits), self.loss_G(heard, fake, x)
+        (by_D,) = torch.autograd.grad(loss_D, [fake_logits], retain_graph=True)
+        (by_G,) = torch.autograd.grad(loss_G, [heard], retain_graph=True)
+        by_D = by_D.clamp_min(TINY)  # where D is sure beyond all doubt, the ratio stays finite
+        ratio = (by_G / by_D).view(-1, *[1] * (fake.ndim - 1))
+        fake_logits.register_hook(lambda _: by_D)
+        judged.register_hook(lambda gradient: gradient * ratio)
+        self.set_gradient("DG", loss_D + loss_G)
         self.optimizer_D.step()
         self.optimizer_G.step()
 
@@ -193,17 +206,19 @@ class Game:
             loss = loss + self.lambda_l1 * l1
         return loss
 
-    def set_gradient(self, player: str, loss: Tensor, retain_graph: bool = False) -> None:
-        """Give one player the gradient of its loss; what it passes through on its way gets none."""
-        parameters = self.parameters[player]
-        gradient = torch.autograd.grad(loss, parameters, retain_graph=retain_graph)
+    def set_gradient(self, players: str, loss: Tensor) -> None:
+        """Give "D", "G" or both, "DG", the gradient of the loss; what it passes on its way none."""
+        parameters = [p for player in players for p in self.parameters[player]]
+        gradient = torch.autograd.grad(loss, parameters)
         if self.fabric.world_size > 1:  # the mean over all processes, in one message
             flat = self.fabric.all_reduce(torch.cat([g.flatten() for g in gradient]), None, "mean")
             pieces = flat.split([g.numel() for g in gradient])
             gradient = [piece.view_as(p) for piece, p in zip(pieces, parameters, strict=True)]
-        self.measure(f"grad_{player}", nn.utils.get_total_norm(gradient))
         for parameter, its_gradient in zip(parameters, gradient, strict=True):
             parameter.grad = its_gradient
+        for player in players:
+            norm = nn.utils.get_total_norm([p.grad for p in self.parameters[player]])
+            self.measure(f"grad_{player}", norm)
 
     @torch.no_grad()
     def average(self) -> None:
@@ -343,7 +358,7 @@ def train(
     batch_size: int = 64,  # m of Algorithm 1, over all processes
     k: int = 1,  # moves of D for one of G
     loss: str = "non_saturating",  # what G descends, or "minimax"
-    simultaneous: bool = False,  # both players move from the same point; D first otherwise
+    simultaneous: bool = False,  # both players move from one point, in one pass; D first otherwise
     lambda_l1: float = 0.0,  # weight of |x − G(z, y)| in G's loss
     optimizer_G: Optimizer | None = None,  # Adam(lr=2e-4, betas=(0.5, 0.999)) without one
     optimizer_D: Optimizer | None = None,  # likewise
@@ -533,6 +548,23 @@ def _check(G, D, x, y, k, loss, simultaneous, lambda_l1, ema, fabric) -> None:
             raise ValueError(
                 f"D's logits must have a shape that starts with N = {n}, got {tuple(logits.shape)}"
             )
+        if simultaneous and not _judges_each_alone(D, fake, first):
+            raise ValueError(
+                "D must give each sample one logit, of that sample alone, when the players move "
+                f"simultaneously; got logits of shape {tuple(logits.shape)}"
+                f"{' that depend on other samples' if logits.numel() == n else ''}"
+            )
+
+
+@torch.enable_grad()
+def _judges_each_alone(D: nn.Module, x: Tensor, y: tuple) -> bool:
+    """Whether D in training mode makes one logit of each sample, without looking at others."""
+    x = x.detach().clone().requires_grad_()
+    logits = copy.deepcopy(D).train()(x, *y)  # a copy: batch norm keeps count of what it saw
+    if logits.numel() != len(x):
+        return False
+    (by_x,) = torch.autograd.grad(logits.flatten()[0], [x], materialize_grads=True)
+    return not by_x[1:].any()
 
 
 def _check_optimizer(name: str, optimizer: Optimizer, player: str, network: nn.Module) -> None:

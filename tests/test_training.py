@@ -199,9 +199,72 @@ def test_one_dropout_mask_serves_both_players_when_they_move_together():
     game = ganlib.train(G, D, X, steps=1, batch_size=8, simultaneous=True)
     calls = []
     judge = game.judge
-    game.judge = lambda x, y: calls.append(1) or judge(x, y)
+    game.judge = lambda x, y: calls.append(len(x)) or judge(x, y)
     game.play_step()
-    assert len(calls) == 2  # once on the data, once on the samples
+    assert calls == [16]  # data and samples at once
+
+
+class Curved(nn.Module):
+    """A D with a condition, whose answers on samples can be made as sure as one likes."""
+
+    def __init__(self, inputs, scale):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(inputs, 7), nn.Tanh(), nn.Linear(7, 1))
+        self.scale = scale
+
+    def forward(self, x, *y):
+        return self.scale * self.layers(torch.cat([x, *y], 1)) - 3 * self.scale
+
+
+@pytest.mark.parametrize("loss", ["minimax", "non_saturating"])
+@pytest.mark.parametrize("scale", [0.1, 1.0, 10.0, 30.0])
+@pytest.mark.parametrize("conditional", [False, True])
+@pytest.mark.parametrize("lambda_l1", [0.0, 2.5])
+def test_one_way_back_gives_both_players_the_gradients_of_two(loss, scale, conditional, lambda_l1):
+    """Joint moves against two separate passes, in float64, from unsure D to one sure to 1e-40."""
+    torch.manual_seed(0)
+    y = torch.randn(40, 2, dtype=torch.float64) if conditional else None
+    G = Conditional(2 + 2 * conditional, 3, ganlib.Noise(2)).double()
+    G.forward = lambda z, *y: G.linear(torch.cat([z, *y], 1)).tanh()
+    D = Curved(3 + 2 * conditional, scale).double()
+    sgd = [torch.optim.SGD(net.parameters(), lr=0.0) for net in (G, D)]
+    game = ganlib.train(
+        G, D, X, y, steps=1, batch_size=8, simultaneous=True, loss=loss, lambda_l1=lambda_l1,
+        optimizer_G=sgd[0], optimizer_D=sgd[1],
+    )  # fmt: skip
+    x, y = game.minibatches[1]
+    torch.manual_seed(7)
+    game.move_both(x, y)
+    found = {name: [p.grad for p in game.parameters[name]] for name in "DG"}
+    measured = game.measured.copy()
+    torch.manual_seed(7)
+    fake = game.sample(8, y)
+    fake_logits = game.judge(fake, y)
+    losses = {"D": game.loss_D(game.judge(x, y), fake_logits)}
+    losses["G"] = game.loss_G(fake_logits, fake, x)
+    for name in ("D(x)", "D(G(z))", "loss_D", "loss_G", "L1"):
+        torch.testing.assert_close(measured[name], game.measured[name])
+    for name, its_loss in losses.items():
+        expected = torch.autograd.grad(its_loss, game.parameters[name], retain_graph=True)
+        for one, other in zip(found[name], expected, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-20)
+        norm = torch.cat([g.flatten() for g in expected]).norm().float()
+        torch.testing.assert_close(measured[f"grad_{name}"], norm)
+
+
+@pytest.mark.parametrize(
+    "D",
+    [
+        nn.Sequential(nn.Linear(3, 2)),  # two logits a sample, as of two patches
+        nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1)),
+    ],
+    ids=["two logits", "batch norm"],
+)
+def test_joint_moves_need_one_logit_for_each_sample_alone(D):
+    message = "D must give each sample one logit, of that sample alone, when .* simultaneously"
+    with pytest.raises(ValueError, match=message):
+        ganlib.train(make()[0], D, X, steps=1, batch_size=8, simultaneous=True)
+    ganlib.train(make()[0], D, X, steps=1, batch_size=8)
 
 
 def test_the_players_take_a_condition():
