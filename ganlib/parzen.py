@@ -19,11 +19,16 @@ from torch import Tensor
 
 from ganlib.data import to_float
 
-__all__ = ["PAPER_SIGMAS", "Score", "log_density", "score"]
+__all__ = ["FINE_SIGMAS", "PAPER_SIGMAS", "Score", "log_density", "score"]
 
 PAPER_SIGMAS = tuple(np.logspace(-1, 0, 10))  # of the released parzen_ll.py
+# Steps of 5 %. The paper's, of 29 %, can miss the optimum: real images of MNIST lose 2 nats so.
+FINE_SIGMAS = tuple(0.05 * np.logspace(0, 1, 47))
 VALIDATION = 1000  # so many validation images choose σ, the first ones
-MEMORY = 2**28  # bytes
+MEMORY = 2**27  # bytes
+CACHE = 2**19  # bytes of distances worked on at a time, which twice fit a core's second cache
+ON_A_GPU = 2**25  # there a step costs more than its bytes
+NOTHING = -80.0  # exp of less changes no sum that holds a 1, and is slow where it underflows
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +57,7 @@ class Score:
         return f"Score({self.mean:.1f} ± {self.error:.1f} nats at σ = {self.sigma:.3f})"
 
 
+@torch.no_grad()
 def log_density(
     images: Tensor, centres: Tensor, sigmas: Sequence[float], *, memory: int = MEMORY
 ) -> Tensor:
@@ -61,13 +67,15 @@ def log_density(
     the images, after the centres' mean is subtracted from both, which makes the norms small and
     with them the rounding errors. On MNIST with σ ≥ 0.1 float32 is within about 1e-3 nats; its
     error grows as 1/σ², with the number of pixels, and for images far from all centres. float64
-    (pass float64 images) is exact to rounding.
+    (pass float64 images) is exact to rounding. PyTorch's products must be those of that dtype: with
+    TensorFloat-32 switched on, the digits are lost that the differences live on.
 
     Args:
         images: (n, ...) uint8, or float in [0, 1].
         centres: (m, ...) the samples, of the same shape behind the first axis.
         sigmas: Widths, each above 0, in units of the pixels' range 1.
-        memory: Bytes that the distances may take at a time.
+        memory: Bytes to use at a time beside the centres as floats and the result. It is exceeded
+            only where the distances of a single image need more.
 
     Returns:
         (len(sigmas), n) log-densities in nats, float64, on the images' device.
@@ -76,7 +84,8 @@ def log_density(
         ValueError: A set is empty, the shapes differ, a value lies outside [0, 1], or a width is
             not a positive number.
     """
-    images, centres = _checked("images", images), _checked("centres", centres)
+    _check("images", images)
+    _check("centres", centres)
     if images.shape[1:] != centres.shape[1:]:
         raise ValueError(
             f"images and centres must have the same shape behind the first axis, got "
@@ -85,24 +94,37 @@ def log_density(
     wrong = [sigma for sigma in sigmas if not (sigma > 0 and math.isfinite(sigma))]
     if wrong or not len(sigmas):
         raise ValueError(f"sigmas must be positive numbers, got {wrong or 'none'}")
-    centres = centres.to(images)
-    x, mu = images.flatten(1), centres.flatten(1)
+    dtype = torch.promote_types(images.dtype, torch.float32)
+    mu = to_float(centres.to(images.device), dtype).flatten(1)
     middle = mu.mean(0)
-    x, mu = x - middle, mu - middle
-    mu_norms = mu.square().sum(1)
-    rows = max(1, memory // (3 * mu_norms.nbytes))  # distances, a scaled copy, its exponentials
-    result = torch.empty(len(sigmas), len(x), dtype=torch.float64, device=x.device)
-    for start in range(0, len(x), rows):
-        part = x[start : start + rows]
-        squared = torch.addmm(mu_norms, part, mu.T, alpha=-2).add_(part.square().sum(1)[:, None])
-        nearest = squared.amin(1, keepdim=True)
-        squared -= nearest  # so that the largest exponential is 1
-        for row, sigma in zip(result, sigmas):
-            summed = (squared / (-2 * sigma**2)).exp_().sum(1, dtype=torch.float64).log_()
-            row[start : start + rows] = summed - nearest[:, 0].double() / (2 * sigma**2)
-    widths = torch.as_tensor(sigmas, dtype=torch.float64, device=x.device)[:, None]
-    scale = math.log(len(mu)) + x.shape[1] * (widths.log() + math.log(2 * math.pi) / 2)
+    mu = mu - middle
+    norms = mu.square().sum(1)
+    twice = 2 * torch.as_tensor(sigmas, dtype=torch.float64, device=mu.device)[:, None] ** 2
+    cache = min(CACHE if mu.device.type == "cpu" else ON_A_GPU, memory // 2)
+    cached = max(1, cache // norms.nbytes)
+    rows = (memory - cached * norms.nbytes) // (norms.nbytes + 2 * middle.nbytes)
+    rows = min(len(images), max(1, rows))
+    distances = torch.empty(rows, len(mu), dtype=dtype, device=mu.device)
+    result = torch.empty(len(sigmas), len(images), dtype=torch.float64, device=mu.device)
+    for start in range(0, len(images), rows):
+        x = to_float(images[start : start + rows], dtype).flatten(1) - middle
+        squared = torch.addmm(norms, x, mu.T, alpha=-2, out=distances[: len(x)])  # less ‖x‖²
+        sums = [_log_sums(part, sigmas) for part in squared.split(cached)]
+        own = x.square().sum(1, dtype=torch.float64)
+        result[:, start : start + rows] = torch.cat(sums, 1) - own / twice
+    scale = math.log(len(mu)) + middle.numel() * (twice * math.pi).log() / 2
     return result - scale
+
+
+def _log_sums(squared: Tensor, sigmas: Sequence[float]) -> Tensor:
+    """log Σ exp(−squared / 2σ²) of every row, for every σ, in float64. It spends `squared`."""
+    nearest = squared.amin(1)
+    torch.sub(nearest[:, None], squared, out=squared)  # so that the largest exponential is 1
+    result = torch.empty(len(sigmas), len(squared), dtype=torch.float64, device=squared.device)
+    for row, sigma in zip(result, sigmas):
+        terms = (squared * (1 / (2 * sigma**2))).clamp_(min=NOTHING).exp_()
+        row.copy_(terms.sum(1)).log_().sub_(nearest, alpha=1 / (2 * sigma**2))
+    return result
 
 
 def score(
@@ -116,14 +138,16 @@ def score(
     """Score samples by the protocol of the 2014 paper.
 
     The width is the best of `sigmas` on the first 1,000 validation images; the score is the mean
-    log-density of all test images. The paper takes 10,000 samples and MNIST's test images.
+    log-density of all test images. The paper takes 10,000 samples and MNIST's test images, and
+    `PAPER_SIGMAS`. `FINE_SIGMAS` tell what the steps of that grid cost a model: they run from 0.05
+    to 0.5, around the best widths for MNIST and for the digits.
 
     Args:
         samples: (m, ...) uint8, or float in [0, 1]; 10,000 of them in the paper.
         validation: (v, ...) images that neither trained the generator nor test it.
         test: (n, ...) images, at least two.
         sigmas: Widths to choose from.
-        memory: Bytes that the distances may take at a time.
+        memory: Bytes to use at a time, as for `log_density`.
 
     Returns:
         The score.
@@ -131,8 +155,8 @@ def score(
     Raises:
         ValueError: As `log_density`, or there are fewer than two test images.
     """
-    samples, validation = _checked("samples", samples), _checked("validation", validation)
-    test = _checked("test", test)
+    for name, images in (("samples", samples), ("validation", validation), ("test", test)):
+        _check(name, images)
     if len(test) < 2:
         raise ValueError(f"test must hold at least 2 images for a standard error, got {len(test)}")
     chosen_on = log_density(validation[:VALIDATION], samples, sigmas, memory=memory).mean(1)
@@ -148,12 +172,10 @@ def score(
     )
 
 
-def _checked(name: str, images: Tensor) -> Tensor:
-    """The images as floats in [0, 1]."""
+def _check(name: str, images: Tensor) -> None:
     if images.ndim < 2 or not images.numel():
         raise ValueError(f"{name} must have shape (n, ...), n ≥ 1, got {tuple(images.shape)}")
-    images = to_float(images, torch.promote_types(images.dtype, torch.float32))
-    low, high = images.min().item(), images.max().item()
-    if not (low >= 0 and high <= 1):
-        raise ValueError(f"{name} must lie in [0, 1], got values from {low:.3g} to {high:.3g}")
-    return images
+    if images.dtype != torch.uint8:
+        low, high = (extreme.item() for extreme in images.aminmax())
+        if not (low >= 0 and high <= 1):  # also false for NaN
+            raise ValueError(f"{name} must lie in [0, 1], got values from {low:.3g} to {high:.3g}")

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from ganlib import load
-from ganlib.parzen import PAPER_SIGMAS, log_density, score
+from ganlib import load, parzen
+from ganlib.parzen import FINE_SIGMAS, PAPER_SIGMAS, log_density, score
 
 MNIST = Path(os.environ.get("GANLIB_DATA") or os.devnull) / "mnist"
 
@@ -63,6 +64,66 @@ def test_one_call_serves_every_sigma_and_any_memory():
         torch.testing.assert_close(pieces, together, rtol=0, atol=1e-3)
 
 
+def exact_on(images, centres, sigmas):
+    """All pairs broadcast in numpy's float64, one centre less another, squared and summed."""
+    x, mu = (t.flatten(1).numpy() / 255 for t in (images, centres))
+    squared = ((x[:, None] - mu) ** 2).sum(-1)
+    rows = [
+        np.log(np.exp(-squared / (2 * s**2)).mean(1)) - x.shape[1] * np.log(s * np.sqrt(2 * np.pi))
+        for s in sigmas
+    ]
+    return torch.from_numpy(np.array(rows))
+
+
+def test_on_real_digits_every_width_is_right():
+    centres, images = load("digits").images[:300], load("digits", "test").images[:50]
+    sigmas = PAPER_SIGMAS + FINE_SIGMAS[6:]  # below 0.067 the plain sum underflows
+    expected = exact_on(images, centres, sigmas)
+    assert expected.isfinite().all()
+    exact = log_density(images.double() / 255, centres.double() / 255, sigmas)
+    torch.testing.assert_close(exact, expected, rtol=0, atol=1e-9)
+    fast = log_density(images, centres, sigmas)
+    torch.testing.assert_close(fast.mean(1), expected.mean(1), rtol=0, atol=1e-3)
+
+
+class Largest(TorchDispatchMode):
+    """Records the bytes of the largest tensor that any operation answers with."""
+
+    nbytes = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        found = function(*args, **(kwargs or {}))
+        for one in found if isinstance(found, tuple | list) else [found]:
+            if isinstance(one, torch.Tensor):
+                self.nbytes = max(self.nbytes, one.nbytes)
+        return found
+
+
+@pytest.mark.parametrize("memory", [2**14, 2**16, 2**18])
+def test_no_tensor_outgrows_the_memory(memory):
+    images, centres = pictures(400, 2, 2, seed=1), pictures(1000, 2, 2, seed=2)
+    with Largest() as largest:
+        log_density(images, centres, [0.2, 0.3], memory=memory)
+    assert memory / 4 < largest.nbytes <= max(memory, centres.nbytes)
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 8, 9])
+@pytest.mark.parametrize("row", [4, 8, 9])
+def test_blocks_of_every_length_meet_at_their_edges(n, row, monkeypatch):
+    """Blocks of some images, cut into slices of two: full ones, and what is left over."""
+    images, centres = pictures(n, 3, seed=1), pictures(5, 3, seed=2)
+    slice_bytes, image_bytes = 2 * 5 * 4, (5 + 2 * 3) * 4
+    monkeypatch.setattr(parzen, "CACHE", slice_bytes)
+    found = log_density(images, centres, [0.1, 0.4], memory=slice_bytes + row * image_bytes)
+    expected = torch.stack([direct(images, centres, sigma) for sigma in (0.1, 0.4)])
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)
+
+
+def test_a_gradient_is_neither_needed_nor_kept():
+    images = pictures(3, 4).requires_grad_()
+    assert not log_density(images, images, [0.2]).requires_grad
+
+
 def test_far_images_have_a_finite_density():
     far = log_density(torch.ones(1, 784), torch.zeros(2, 784), [0.01])[0]
     expected = -784 / (2 * 0.01**2) - 784 * math.log(0.01 * math.sqrt(2 * math.pi))
@@ -89,6 +150,13 @@ def test_the_papers_widths_are_ten_from_a_tenth_to_one():
     assert PAPER_SIGMAS[-1] == pytest.approx(1)
     ratios = np.divide(PAPER_SIGMAS[1:], PAPER_SIGMAS[:-1])
     assert ratios == pytest.approx(10 ** (1 / 9))
+
+
+def test_the_fine_widths_go_from_a_twentieth_to_a_half_in_even_steps():
+    assert len(FINE_SIGMAS) == 47
+    assert (FINE_SIGMAS[0], FINE_SIGMAS[-1]) == pytest.approx((0.05, 0.5))
+    ratios = np.divide(FINE_SIGMAS[1:], FINE_SIGMAS[:-1])
+    assert ratios == pytest.approx(10 ** (1 / 46))
 
 
 def test_score_follows_the_protocol():
@@ -121,6 +189,9 @@ def test_real_digits_score_more_than_noise():
     noise = score(pictures(len(train), 1, 8, 8), validation, test)
     assert real.mean > noise.mean + 20
     assert PAPER_SIGMAS[0] < real.sigma < PAPER_SIGMAS[-1]
+    fine = score(train, validation, test, FINE_SIGMAS)
+    assert max(fine.validation) > max(real.validation)
+    assert FINE_SIGMAS[0] < fine.sigma < FINE_SIGMAS[-1]
 
 
 @pytest.mark.skipif(not MNIST.is_dir(), reason="needs MNIST in GANLIB_DATA")
@@ -130,6 +201,9 @@ def test_ten_thousand_training_images_of_mnist_score_as_published():
     found = score(train[chosen], validation, test)
     assert found.mean == pytest.approx(242.5, abs=4)
     assert found.sigma == PAPER_SIGMAS[2]
+    fine = score(train[chosen], validation, test, FINE_SIGMAS)
+    assert found.mean < fine.mean < found.mean + 4
+    assert FINE_SIGMAS[20] < fine.sigma < FINE_SIGMAS[30]
     few = torch.arange(0, 10_000, 100)
     exact = log_density(test[few].double() / 255, train[chosen].double() / 255, [found.sigma])
     assert found.each[few].mean().item() == pytest.approx(exact.mean().item(), abs=1e-3)
