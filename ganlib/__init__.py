@@ -1,6 +1,6 @@
 """Generative adversarial networks, as the book derives, runs and checks them."""
 
-from ganlib import objectives, parzen
+from ganlib import metrics, objectives, parzen
 from ganlib import plotting as plot
 from ganlib.data import Data, load
 from ganlib.networks import (
@@ -27,6 +27,7 @@ __all__ = [
     "interpolate",
     "load",
     "load_network",
+    "metrics",
     "nearest",
     "objectives",
     "parzen",

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 __all__ = [
+    "Classifier",
     "MLPDiscriminator",
     "MLPGenerator",
     "Maxout",
@@ -273,8 +274,54 @@ class MaxoutDiscriminator(_Network):
         return self.layers(x)
 
 
+class Classifier(_Network):
+    """x → logits of the classes: a small judge of samples, no player.
+
+    Two 3×3 convolutions with 16 and 32 channels, a ReLU and a 2×2 maximum after each, a hidden
+    layer and the last one. Its features are the hidden units, which know what is where, and the
+    mean of each channel of both convolutions, which know how strokes and their edges look, and
+    notice blur. A batch norm without parameters brings each to mean 0 and variance 1. The hidden
+    units alone decide on the class, so that it hangs less on blur. 106,000 parameters for 28×28
+    pixels and 10 classes, 14,000 for 8×8.
+
+    Args:
+        shape: Shape of one image, (C, H, W), at least 4 pixels high and wide.
+        classes: How many there are.
+        width: Of the hidden layer.
+
+    Raises:
+        ValueError: The shape is another.
+    """
+
+    def __init__(self, shape: Sequence[int], classes: int = 10, width: int = 64):
+        if len(shape) != 3 or min(shape[1:]) < 4:
+            raise ValueError(f"shape must be (C, H, W), H and W at least 4, got {tuple(shape)}")
+        super().__init__(shape=list(shape), classes=classes, width=width)
+        channels, height, across = shape
+        self.first = nn.Sequential(nn.Conv2d(channels, 16, 3, padding=1), nn.ReLU())
+        self.second = nn.Sequential(nn.MaxPool2d(2), nn.Conv2d(16, 32, 3, padding=1), nn.ReLU())
+        inputs = 32 * (height // 4) * (across // 4)
+        self.hidden = nn.Sequential(
+            nn.MaxPool2d(2), nn.Flatten(), nn.Linear(inputs, width), nn.ReLU()
+        )
+        self.norm = nn.BatchNorm1d(16 + 32 + width, affine=False)
+        self.last = nn.Linear(width, classes)
+
+    def features(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) → (N, 48 + width), the means of the channels and the hidden units."""
+        first = self.first(x)
+        second = self.second(first)
+        means = [first.mean((2, 3)), second.mean((2, 3))]
+        return self.norm(torch.cat([*means, self.hidden(second)], 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) → (N, classes) logits."""
+        return self.last(self.features(x)[:, 48:])
+
+
 _NETWORKS = {
-    network.__name__: network for network in (MLPGenerator, MLPDiscriminator, MaxoutDiscriminator)
+    network.__name__: network
+    for network in (MLPGenerator, MLPDiscriminator, MaxoutDiscriminator, Classifier)
 }
 
 

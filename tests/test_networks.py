@@ -12,6 +12,7 @@ from torch import nn
 
 import ganlib
 from ganlib.networks import (
+    Classifier,
     Maxout,
     MaxoutDiscriminator,
     MLPDiscriminator,
@@ -29,6 +30,7 @@ NETWORKS = {
     "generator of numbers": lambda: MLPGenerator(Noise(2), (1,), (), output="identity"),
     "discriminator": lambda: MLPDiscriminator((1, 2, 2), (5, 4), dropout=0.3),
     "maxout discriminator": lambda: MaxoutDiscriminator((2, 2), (3,), 2, 0.7, 0.6, 0.1),
+    "classifier": lambda: Classifier((1, 5, 4), classes=3, width=6),
 }
 each_network = pytest.mark.parametrize("make", NETWORKS.values(), ids=NETWORKS)
 
@@ -212,7 +214,8 @@ def test_discriminator_drops_hidden_units_alone():
 @each_network
 def test_evaluation_is_deterministic(make):
     network = make().eval()
-    x = torch.rand(5, network.noise.dim) if hasattr(network, "noise") else torch.rand(5, 1, 2, 2)
+    shape = (network.noise.dim,) if hasattr(network, "noise") else network.config["shape"]
+    x = torch.rand(5, *shape)
     assert torch.equal(network(x), network(x))
 
 
