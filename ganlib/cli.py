@@ -1,20 +1,22 @@
-"""The command `ganlib`: train, sample, interpolate, and list the recipes."""
+"""The command `ganlib`: recipes, train, reproduce, evaluate, sample, interpolate."""
 
 import inspect
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from lightning_fabric import Fabric
 
 import ganlib
-from ganlib import plotting
-from ganlib.data import DATASETS
+from ganlib import parzen, plotting
+from ganlib.data import DATASETS, load
 from ganlib.recipes import RECIPES
+from ganlib.reproduction import reproduce as reproduce_recipe
 from ganlib.training import CHECKPOINT, GENERATOR
 
 INTERRUPTED = 130  # what shells expect of a command that Ctrl-C ended
@@ -43,6 +45,50 @@ def main():
     `ganlib train digits --out runs/digits` needs no network and no GPU. Exit codes: 0 done,
     1 failed, 2 wrong usage, 130 interrupted (the run is saved).
     """
+
+
+def _device_options(command):
+    """What decides where a command computes, and how precisely."""
+    for option in (
+        click.option(
+            "--precision",
+            type=click.Choice(["32-true", "bf16-mixed"]),
+            default="32-true",
+            show_default=True,
+            help="Of the arithmetic; the weights are float32 in both.",
+        ),
+        click.option(
+            "--nodes", type=click.IntRange(1), default=1, show_default=True, help="Machines."
+        ),
+        click.option(
+            "--devices", default="1", show_default=True, help="How many a machine, or auto."
+        ),
+        click.option(
+            "--accelerator",
+            default="auto",
+            show_default=True,
+            help="cpu, cuda, mps, or auto: the best there is.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def _launch(accelerator: str, devices: str, nodes: int, precision: str) -> Fabric:
+    """The processes that the options of `_device_options` ask for, started."""
+    if devices != "auto" and not devices.isdecimal():
+        raise ValueError(f"devices must be a number or auto, got {devices!r}")
+    try:
+        fabric = Fabric(
+            accelerator=accelerator,
+            devices=devices if devices == "auto" else int(devices),
+            num_nodes=nodes,
+            precision=precision,
+        )
+        fabric.launch()
+    except RuntimeError as error:  # no such device here
+        raise click.ClickException(str(error)) from error
+    return fabric
 
 
 @main.command("recipes")
@@ -87,21 +133,7 @@ def list_recipes():
     show_default=True,
     help="Steps between checkpoints.",
 )
-@click.option(
-    "--accelerator",
-    default="auto",
-    show_default=True,
-    help="cpu, cuda, mps, or auto: the best there is.",
-)
-@click.option("--devices", default="1", show_default=True, help="How many a machine, or auto.")
-@click.option("--nodes", type=click.IntRange(1), default=1, show_default=True, help="Machines.")
-@click.option(
-    "--precision",
-    type=click.Choice(["32-true", "bf16-mixed"]),
-    default="32-true",
-    show_default=True,
-    help="Of the arithmetic; the weights are float32 in both.",
-)
+@_device_options
 @click.option("--dry-run", is_flag=True, help="Print what would run, and stop.")
 def train(
     recipe, out, data, steps, batch_size, seed, log_every, save_every,
@@ -112,8 +144,6 @@ def train(
     Writes checkpoint.pt (to go on from), generator.safetensors (to sample from), samples.png,
     curves.png and history.json. Ctrl-C saves the run first.
     """
-    if devices != "auto" and not devices.isdecimal():
-        raise ValueError(f"devices must be a number or auto, got {devices!r}")
     chosen = RECIPES[recipe]
     if data is not None and data not in DATASETS and not Path(data).expanduser().exists():
         raise FileNotFoundError(f"data must be one of {', '.join(DATASETS)} or a path, got {data}")
@@ -141,33 +171,74 @@ def train(
         }
         click.echo(json.dumps(plan, indent=2))
         return
-    try:
-        fabric = Fabric(
-            accelerator=accelerator,
-            devices=devices if devices == "auto" else int(devices),
-            num_nodes=nodes,
-            precision=precision,
-        )
-        fabric.launch()
-    except RuntimeError as error:  # no such device here
-        raise click.ClickException(str(error)) from error
-    try:
+    fabric = _launch(accelerator, devices, nodes, precision)
+    with _interruptible(out):
         game = chosen.run(data=data, steps=steps, seed=seed, out=out, fabric=fabric, **options)
-    except KeyboardInterrupt as interrupt:
-        saved = (out / CHECKPOINT).exists()
-        again = f"the same command goes on from {out}" if saved else "nothing is saved yet"
-        click.echo(f"Interrupted ({interrupt or 'at once'}); {again}.", err=True)
-        sys.exit(INTERRUPTED)
     if fabric.is_global_zero:
-        _save(plotting.grid(ganlib.sample(game.generator, 64)), out / "samples.png")
+        plotting.save(plotting.grid(ganlib.sample(game.generator, 64)), out / "samples.png")
         curves = plotting.history(game.history, reference=0.5)
-        _save(curves, out / "curves.png")
+        plotting.save(curves, out / "curves.png")
         (out / "history.json").write_text(json.dumps(game.history, indent=1) + "\n")
         click.echo(
             f"{out}: step {game.step:,}, D(x) {game.history['D(x)'][-1]:.2f}, "
             f"D(G(z)) {game.history['D(G(z))'][-1]:.2f}. "
             f"Look at {out / 'samples.png'} and {out / 'curves.png'}."
         )
+
+
+@main.command()
+@click.argument("recipe", type=click.Choice(list(RECIPES)))
+@click.option("--seeds", default="0,1,2", show_default=True, help="One run each.")
+@click.option(
+    "--runs",
+    type=click.Path(file_okay=False, path_type=Path),
+    default="runs",
+    show_default=True,
+    help="Folder of the runs; what is there goes on.",
+)
+@click.option(
+    "--results",
+    type=click.Path(file_okay=False, path_type=Path),
+    default="results",
+    show_default=True,
+    help="Folder of what was measured.",
+)
+@_device_options
+@click.option("--quick", is_flag=True, help="See that all works, on the embedded digits.")
+def reproduce(recipe, seeds, runs, results, accelerator, devices, nodes, precision, quick):
+    """Run RECIPE with several seeds, score it as the paper does, and write down how.
+
+    Writes RESULTS/RECIPE/metrics.json and pictures. Ctrl-C saves the run; the same command goes
+    on. Seeds may run side by side, one a process; a last call with all of them collects.
+    """
+    numbers = seeds.split(",")
+    if not all(number.strip().isdecimal() for number in numbers):
+        raise ValueError(f"seeds must be numbers with commas between them, got {seeds!r}")
+    fabric = _launch(accelerator, devices, nodes, precision)
+    with _interruptible(runs):
+        report = reproduce_recipe(
+            recipe,
+            seeds=[int(number) for number in numbers],
+            runs=runs,
+            results=results,
+            fabric=fabric,
+            quick=quick,
+        )
+    if fabric.is_global_zero:
+        click.echo(f"{recipe}: {report['score']['mean']:.1f} nats, mean over seeds {seeds}")
+
+
+@main.command()
+@click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--data", required=True, help="What it was trained on, with all three splits.")
+@click.option("-n", type=click.IntRange(1), default=10_000, show_default=True, help="Samples.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the noise.")
+def evaluate(run, data, n, seed):
+    """Score the generator in the folder RUN: its Parzen log-likelihood by the paper's protocol."""
+    validation, test = (load(data, split).images for split in ("validation", "test"))
+    images = ganlib.sample(_generator(run), n, seed=seed)
+    for name, sigmas in {"paper": parzen.PAPER_SIGMAS, "fine": parzen.FINE_SIGMAS}.items():
+        click.echo(f"{name:6}{parzen.score(images, validation, test, sigmas)}")
 
 
 def _run_argument(command):
@@ -209,6 +280,18 @@ def interpolate(run, rows, steps, spherical, seed, out):
     _deliver(images, lambda: plotting.strip(images), out or run / "interpolation.png")
 
 
+@contextmanager
+def _interruptible(folder: Path) -> Iterator[None]:
+    """Ends the command after Ctrl-C, and says what to do next."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        saved = any(folder.rglob(CHECKPOINT))
+        again = f"the same command goes on from {folder}" if saved else "nothing is saved yet"
+        click.echo(f"Interrupted ({interrupt or 'at once'}); {again}.", err=True)
+        sys.exit(INTERRUPTED)
+
+
 def _generator(run: Path) -> torch.nn.Module:
     if not (run / GENERATOR).exists():
         raise click.ClickException(f"{run} holds no {GENERATOR}: train into it first")
@@ -219,10 +302,5 @@ def _deliver(images: torch.Tensor, draw, out: Path) -> None:
     if out.suffix == ".npy":
         np.save(out, images.numpy())
     else:
-        _save(draw(), out)
+        plotting.save(draw(), out)
     click.echo(out)
-
-
-def _save(figure, path: Path) -> None:
-    figure.savefig(path)
-    plt.close(figure)

@@ -19,6 +19,7 @@ from ganlib.networks import Classifier, mode
 __all__ = [
     "PrecisionRecall",
     "accuracy",
+    "classes",
     "features",
     "precision_recall",
     "sharpness",
@@ -226,8 +227,21 @@ def accuracy(
         ValueError: The images are none, or the labels do not fit them.
     """
     _check_labels(images, labels)
-    logits = _in_batches(classifier, classifier, images, batch_size)
-    return (logits.argmax(1) == labels).double().mean().item()
+    return (classes(classifier, images, batch_size=batch_size) == labels).double().mean().item()
+
+
+def classes(classifier: Classifier, images: Tensor, *, batch_size: int = 500) -> Tensor:
+    """The class that a classifier sees in each image.
+
+    Args:
+        classifier: From `train_classifier`; its mode comes back as it was.
+        images: (N, C, H, W) uint8, or float in [0, 1].
+        batch_size: How many to look at at once.
+
+    Returns:
+        (N,) int64 classes, on the images' device.
+    """
+    return _in_batches(classifier, classifier, images, batch_size).argmax(1)
 
 
 @torch.no_grad()

@@ -8,6 +8,7 @@ import html
 import io
 import itertools
 import math
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ __all__ = [
     "moments",
     "mosaic",
     "plane",
+    "save",
     "strip",
 ]
 
@@ -472,6 +474,12 @@ def moments(
             *panels[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4
         )
     return figure
+
+
+def save(figure: Figure, path: str | os.PathLike) -> None:
+    """Write a figure to a file, of the kind that the name's ending tells, and close it."""
+    figure.savefig(path)
+    plt.close(figure)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from ganlib.data import derive_seed, load
 from ganlib.networks import build
 from ganlib.training import Game, Schedule, train
 
-__all__ = ["RECIPES", "Recipe", "paper_schedule"]
+__all__ = ["RECIPES", "Recipe", "fast_schedule", "paper_schedule"]
 
 
 def paper_schedule(step: int) -> dict[str, float]:
@@ -22,6 +23,15 @@ def paper_schedule(step: int) -> dict[str, float]:
     """
     done = min(step // 500 / 249, 1)
     return {"lr": max(0.1 / 1.000004**step, 1e-6), "momentum": 0.5 + 0.2 * done}
+
+
+def fast_schedule(step: int) -> dict[str, float]:
+    """Learning rate and momentum of the recipe mnist-225.
+
+    The rate starts twice as high as the paper's and decays as slowly; momentum is 0.7 from the
+    second epoch on. G then moves too restlessly to be sampled from, and far enough for its average.
+    """
+    return {"lr": 0.2 / 1.000004**step, "momentum": 0.5 if step < 500 else 0.7}
 
 
 @dataclass(frozen=True)
@@ -39,6 +49,7 @@ class Recipe:
         time: What it takes, as measured, and on what.
         start_at_mean: Whether G's output bias starts at the mean image.
         schedule: step → hyper-parameters of both optimisers, or None.
+        rate_D: D's learning rate as a share of G's.
         training: Further arguments of `ganlib.train`.
     """
 
@@ -53,6 +64,7 @@ class Recipe:
     time: str
     start_at_mean: bool = False
     schedule: Callable[[int], dict[str, float]] | None = None
+    rate_D: float = 1.0
     training: dict = field(default_factory=dict)
 
     def players(self, images: Tensor, seed: int = 0) -> tuple[nn.Module, nn.Module]:
@@ -65,6 +77,10 @@ class Recipe:
         if self.start_at_mean:
             G.start_at_mean(images)
         return G, D
+
+    def _scaled(self, rate: float, step: int) -> dict[str, float]:
+        values = self.schedule(step)
+        return values | {"lr": rate * values["lr"]}
 
     def run(self, *, data=None, steps: int | None = None, seed: int = 0, **options) -> Game:
         """Train by this recipe.
@@ -84,8 +100,12 @@ class Recipe:
         """
         images = load(self.data if data is None else data).images
         G, D = self.players(images, seed)
-        optimizers = [self.optimizer(player.parameters(), **self.options) for player in (G, D)]
-        schedulers = [Schedule(o, self.schedule) for o in optimizers] if self.schedule else []
+        optimizers, schedulers = [], []
+        for player, rate in ((G, 1.0), (D, self.rate_D)):
+            its_options = self.options | {"lr": rate * self.options["lr"]}
+            optimizers.append(self.optimizer(player.parameters(), **its_options))
+            if self.schedule:
+                schedulers.append(Schedule(optimizers[-1], partial(self._scaled, rate)))
         return train(
             G,
             D,
@@ -110,12 +130,13 @@ _PAPER = Recipe(
     },
     discriminator={"network": "MaxoutDiscriminator"},
     optimizer=torch.optim.SGD,
-    options={"lr": 0.1, "momentum": 0.5},
+    options={"lr": 0.1, "momentum": 0.5, "fused": True},
     steps=125_000,
     length="250 epochs",
     time="about 80 minutes on one core",
     start_at_mean=True,
     schedule=paper_schedule,
+    rate_D=0.5,  # the released code halves D's loss, which with SGD is the same
     training={"batch_size": 100, "simultaneous": True, "log_every": 100},
 )
 
@@ -138,6 +159,15 @@ RECIPES = {
         training={"batch_size": 64, "ema": 0.999},
     ),
     "mnist": _PAPER,
+    "mnist-225": replace(
+        _PAPER,
+        summary="the same pair, moved twice as far a step and averaged: beyond the paper's score",
+        steps=50_000,
+        length="100 epochs",
+        time="about 15 minutes on one core",
+        schedule=fast_schedule,
+        training=_PAPER.training | {"ema": 0.99999, "ema_power": 0.0},
+    ),
     "fashion-mnist": replace(
         _PAPER, summary="the same pair on 28×28 pictures of clothes", data="fashion-mnist"
     ),

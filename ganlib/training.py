@@ -29,7 +29,7 @@ from ganlib.data import Minibatches, as_condition, derive_seed
 from ganlib.networks import mode, save_network
 from ganlib.objectives import GENERATOR_LOSSES, discriminator_loss, l1_loss
 
-__all__ = ["CHECKPOINT", "GENERATOR", "Game", "Schedule", "train"]
+__all__ = ["CHECKPOINT", "GENERATOR", "Game", "Schedule", "train", "write_whole"]
 
 CHECKPOINT = "checkpoint.pt"  # in a run's folder: all that the run needs to go on
 GENERATOR = "generator.safetensors"  # beside it: all that sampling needs
@@ -70,11 +70,13 @@ class Game:
         optimizer_D: Optimizer,
         schedulers: Sequence,
         ema: float | None,
+        ema_power: float,
         seed: int,
         fabric: Fabric,
     ):
         self.G, self.D, self.fabric = G, D, fabric
-        self.k, self.simultaneous, self.lambda_l1, self.ema = k, simultaneous, lambda_l1, ema
+        self.k, self.simultaneous, self.lambda_l1 = k, simultaneous, lambda_l1
+        self.ema, self.ema_power = ema, float(ema_power)
         self.generator_loss = GENERATOR_LOSSES[loss]
         self.optimizer_G, self.optimizer_D = optimizer_G, optimizer_D
         self.schedulers, self.seed = list(schedulers), seed
@@ -111,6 +113,7 @@ class Game:
             "optimizer_D": _describe_optimizer(optimizer_D),
             "schedulers": "\n".join(map(_describe_scheduler, self.schedulers)),
             "ema": ema,
+            "ema_power": self.ema_power,
             "seed": seed,
             "precision": fabric.strategy.precision.precision,
         }
@@ -222,10 +225,14 @@ class Game:
 
     @torch.no_grad()
     def average(self) -> None:
-        """Move the averaged weights towards G's by 1 − β, β = min(ema, step / (step + 9))."""
+        """Move the averaged weights towards G's by 1 − β, β = min(ema, step / (step + power + 1)).
+
+        Until β reaches ema, the average weighs G after step s by about s^power (Karras et al.,
+        2024, section 3.1): it forgets the start and spans the same share of a game of any length.
+        """
         if self.averaged is None:
             return
-        share = 1 - min(self.ema, self.step / (self.step + 9))  # a short average forgets the start
+        share = 1 - min(self.ema, self.step / (self.step + self.ema_power + 1))
         for mean, now in zip(self.averaged.parameters(), self.G.parameters(), strict=True):
             mean.lerp_(now, share)
         for kept, now in zip(self.averaged.buffers(), self.G.buffers(), strict=True):
@@ -276,8 +283,8 @@ class Game:
                 "rng": {name: states.reshape(-1, states.shape[-1]) for name, states in rng.items()}
             }
             # The checkpoint last: where it is, the generator beside it is at least as new.
-            _write(folder / GENERATOR, lambda path: save_network(self.generator, path))
-            _write(folder / CHECKPOINT, lambda path: torch.save(state, path))
+            write_whole(folder / GENERATOR, lambda path: save_network(self.generator, path))
+            write_whole(folder / CHECKPOINT, lambda path: torch.save(state, path))
         self.fabric.barrier()
 
     def state_dict(self) -> dict:
@@ -363,7 +370,8 @@ def train(
     optimizer_G: Optimizer | None = None,  # Adam(lr=2e-4, betas=(0.5, 0.999)) without one
     optimizer_D: Optimizer | None = None,  # likewise
     schedulers: Sequence = (),  # PyTorch's schedulers or `Schedule`; each steps once a step
-    ema: float | None = None,  # decay of the average over G's weights, such as 0.999
+    ema: float | None = None,  # largest decay of the average over G's weights, such as 0.999
+    ema_power: float = 8.0,  # until then the average weighs step s by s^ema_power; 0: all alike
     seed: int = 0,  # of the shuffles, the noise and the dropout
     fabric: Fabric | None = None,  # devices, precision, processes; where G is, without one
     log_every: int = 50,  # steps between two entries of the history
@@ -384,7 +392,7 @@ def train(
         x: (N, ...) uint8, used as float in [0, 1], or float, used as it is.
         y: (N, ...) whole numbers, such as classes, used as they are; or images, used as x is.
         steps, batch_size, k, loss, simultaneous, lambda_l1, optimizer_G, optimizer_D, schedulers,
-            ema, seed, fabric, log_every, on_log, out, save_every: See the comments above.
+            ema, ema_power, seed, fabric, log_every, on_log, out, save_every: See the comments.
 
     Returns:
         The game after `steps` steps; sample from its `generator`, plot its `history`.
@@ -411,7 +419,7 @@ def train(
             raise ValueError(f"{name} must be a whole number of at least 1, got {number!r}")
     fabric.to_device(G)
     fabric.to_device(D)
-    _check(G, D, x, y, k, loss, simultaneous, lambda_l1, ema, fabric)
+    _check(G, D, x, y, k, loss, simultaneous, lambda_l1, ema, ema_power, fabric)
     _check_schedulers(schedulers)
     if out is not None:
         _check_out(out, G)
@@ -436,6 +444,7 @@ def train(
         optimizer_D=optimizer_D,
         schedulers=schedulers,
         ema=ema,
+        ema_power=ema_power,
         seed=seed,
         fabric=fabric,
     )
@@ -508,7 +517,7 @@ class Schedule:
 # Checks before any work ---------------------------------------------------------------------------
 
 
-def _check(G, D, x, y, k, loss, simultaneous, lambda_l1, ema, fabric) -> None:
+def _check(G, D, x, y, k, loss, simultaneous, lambda_l1, ema, ema_power, fabric) -> None:
     if loss not in GENERATOR_LOSSES:
         raise ValueError(f"loss must be one of {', '.join(GENERATOR_LOSSES)}, got {loss!r}")
     if simultaneous and k != 1:
@@ -517,6 +526,8 @@ def _check(G, D, x, y, k, loss, simultaneous, lambda_l1, ema, fabric) -> None:
         raise ValueError(f"lambda_l1 must be at least 0, got {lambda_l1}")
     if ema is not None and not 0 <= ema < 1:
         raise ValueError(f"ema must be None or in [0, 1), got {ema}")
+    if not 0 <= ema_power < math.inf:
+        raise ValueError(f"ema_power must be at least 0, got {ema_power}")
     if fabric.strategy.precision.precision not in ("32-true", "bf16-mixed"):
         raise ValueError(
             "fabric must have precision '32-true' or 'bf16-mixed', got "
@@ -710,7 +721,7 @@ class _late_interrupts:
         return bool(fabric.all_reduce(votes, reduce_op="sum") > 0)
 
 
-def _write(path: Path, write: Callable[[Path], None]) -> None:
+def write_whole(path: Path, write: Callable[[Path], None]) -> None:
     """Write a file so that a reader finds the old one or the new one, whole, whatever happens."""
     part = path.with_name(path.name + ".part")
     write(part)

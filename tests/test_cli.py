@@ -169,13 +169,13 @@ elif where == "half way through a checkpoint":
             kill()
     training.torch.save = half
 elif where == "between the two files":
-    write = training._write
+    write = training.write_whole
     def one(path, function):
         write(path, function)
         if path.name == training.GENERATOR and path.parent.joinpath("checkpoint.pt").exists():
             if training.torch.load(path.parent / "checkpoint.pt")["step"] >= step - 7:
                 kill()
-    training._write = one
+    training.write_whole = one
 cli.main(sys.argv[3:], prog_name="ganlib")
 """
 

@@ -77,8 +77,29 @@ def test_the_papers_schedule():
     assert paper_schedule(10**7)["lr"] == 1e-6
 
 
-def test_the_schedule_reaches_both_optimisers():
+def test_the_schedule_reaches_both_optimisers_and_d_takes_its_share_of_the_rate():
+    """The released code halves D's loss; with SGD that is half the rate."""
     game = RECIPES["mnist"].run(data=MNIST_LIKE, steps=7)
-    for optimizer in (game.optimizer_G, game.optimizer_D):
+    for optimizer, share in ((game.optimizer_G, 1), (game.optimizer_D, 0.5)):
         (group,) = optimizer.param_groups
-        assert {name: group[name] for name in ("lr", "momentum")} == paper_schedule(7)
+        expected = paper_schedule(7)
+        assert group["lr"] == share * expected["lr"]
+        assert group["momentum"] == expected["momentum"]
+
+
+def test_half_the_rate_is_half_the_loss():
+    """A step of D by the recipe against one step of SGD on ½ (BCE(1, D(x)) + BCE(0, D(S)))."""
+    pair = RECIPES["digits"].players(MNIST_LIKE)[1].double()
+    start = [p.detach().clone() for p in pair.parameters()]
+    x = torch.rand(6, 1, 28, 28, dtype=torch.float64)
+    real, fake = pair.eval()(x), pair(1 - x)
+    bce = torch.nn.functional.binary_cross_entropy_with_logits
+    halved = (bce(real, torch.ones_like(real)) + bce(fake, torch.zeros_like(fake))) / 2
+    whole = ganlib.objectives.discriminator_loss(real, fake)
+    for loss, rate in ((halved, 0.1), (whole, 0.1 * RECIPES["mnist"].rate_D)):
+        gradient = torch.autograd.grad(loss, list(pair.parameters()), retain_graph=True)
+        moved = [p - rate * g for p, g in zip(start, gradient)]
+        if loss is halved:
+            expected = moved
+    for one, other in zip(moved, expected):
+        torch.testing.assert_close(one, other)

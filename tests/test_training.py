@@ -329,21 +329,32 @@ def test_a_frozen_parameter_stays():
         ganlib.train(G, D, X, steps=3, batch_size=8)
 
 
-def test_averaged_weights_follow_their_definition():
+@pytest.mark.parametrize("power", [0, 2.5, 8])
+def test_averaged_weights_follow_their_definition(power):
     G, D = make()
     weights = []
     game = ganlib.train(
-        G, D, X, steps=30, batch_size=8, ema=0.8, log_every=1,
+        G, D, X, steps=30, batch_size=8, ema=0.8, ema_power=power, log_every=1,
         on_log=lambda game: weights.append(game.G.last.bias.detach().clone()),
     )  # fmt: skip
     mean = torch.zeros(3)
     for step, now in enumerate(weights, start=1):
-        beta = min(0.8, step / (step + 9))
-        # before the first move the average is G's start, which weighs 1/10 after it
+        beta = min(0.8, step / (step + power + 1))
+        # before the first move the average is G's start
         start = make()[0].last.bias.detach() if step == 1 else mean
         mean = beta * start + (1 - beta) * now
     torch.testing.assert_close(game.averaged.last.bias, mean)
     assert game.generator is game.averaged
+
+
+def test_an_average_of_power_0_is_the_plain_mean_of_start_and_steps():
+    G, D = make()
+    weights = [G.last.bias.detach().clone()]
+    game = ganlib.train(
+        G, D, X, steps=30, batch_size=8, ema=0.999, ema_power=0, log_every=1,
+        on_log=lambda game: weights.append(game.G.last.bias.detach().clone()),
+    )  # fmt: skip
+    torch.testing.assert_close(game.averaged.last.bias, torch.stack(weights).mean(0))
 
 
 def test_without_averaging_the_generator_is_g():
@@ -578,7 +589,7 @@ def test_fewer_steps_than_a_run_has_are_refused(tmp_path):
 def test_a_killed_end_of_a_run_is_made_good(tmp_path):
     """A kill between the two files of the last save leaves a generator that the rerun replaces."""
     whole = play(8, out=tmp_path / "whole", save_every=3)
-    write = training._write
+    write = training.write_whole
 
     def write_until_killed(path, function):
         write(path, function)
@@ -590,7 +601,7 @@ def test_a_killed_end_of_a_run_is_made_good(tmp_path):
         return torch.load(path, weights_only=True)["step"] if path.exists() else 0
 
     with (
-        mock.patch.object(training, "_write", write_until_killed),
+        mock.patch.object(training, "write_whole", write_until_killed),
         pytest.raises(Killed),
     ):
         play(8, out=tmp_path / "killed", save_every=3)
@@ -728,6 +739,7 @@ def without_noise():
         ({"lambda_l1": -1.0}, "lambda_l1 must be at least 0"),
         ({"lambda_l1": float("nan")}, "lambda_l1 must be at least 0"),
         ({"ema": 1.0}, r"ema must be None or in \[0, 1\), got 1.0"),
+        ({"ema_power": -1}, "ema_power must be at least 0, got -1"),
         ({"batch_size": 41}, r"batch_size must be from 1 to 40 \(the data\), got 41"),
         ({"batch_size": 0}, "batch_size must be a whole number of at least 1, got 0"),
         ({"batch_size": 8.0}, "batch_size must be a whole number of at least 1, got 8.0"),

@@ -1,0 +1,309 @@
+"""The full run of a recipe: train with several seeds, sample, score, draw, and write down how.
+
+What a run needs to go on lies in `runs/<recipe>/seed-<n>/`; what it measured goes to
+`results/<recipe>/`: metrics.json with the provenance of each number, and pictures.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from ganlib import metrics, parzen, plotting
+from ganlib.data import Data, load, to_float
+from ganlib.networks import Classifier, load_network, save_network
+from ganlib.recipes import RECIPES, Recipe
+from ganlib.sampling import interpolate, nearest, sample
+from ganlib.training import GENERATOR, Game, write_whole
+
+__all__ = ["provenance", "reproduce"]
+
+SAMPLES = 10_000  # of the paper's protocol
+DRAWS = 3  # sets of samples: what another draw changes is part of a score's uncertainty
+CURVE = 20  # scores while training
+QUICK = {"data": "digits", "steps": 300}  # the same way from end to end, in seconds
+
+
+def provenance() -> dict:
+    """Versions and hardware, for whoever wants to compare a number."""
+    packages = ("ganlib", "torch", "numpy", "lightning-fabric")
+    return {
+        "versions": {"python": platform.python_version()} | {p: version(p) for p in packages},
+        "hardware": _processor(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def reproduce(
+    name: str,
+    *,
+    seeds: Sequence[int] = (0, 1, 2),
+    runs: str | os.PathLike = "runs",
+    results: str | os.PathLike = "results",
+    fabric: Fabric | None = None,
+    quick: bool = False,
+) -> dict:
+    """Run a recipe with several seeds and write `results/<name>/`.
+
+    A seed's run that was stopped goes on from its last checkpoint; one that is done is not played
+    again. So seeds may run side by side, one a process, and a last call with all of them collects.
+
+    The score is the Parzen log-likelihood under the paper's protocol (see `ganlib.parzen`), with
+    10,000 samples of the averaged generator where there is one, and of the raw one too. Precision
+    and recall compare 10,000 samples with the test images, in pixels and in the features of a
+    classifier of real images.
+
+    Args:
+        name: A recipe whose data have a validation and a test split.
+        seeds: One run each.
+        runs: Folder of the runs, with their checkpoints.
+        results: Folder of the results.
+        fabric: Devices, precision and processes, launched; one CPU or GPU without it.
+        quick: Play 300 steps on the embedded digits instead, to see that all works; the results
+            go to `<name>-quick`.
+
+    Returns:
+        What metrics.json holds.
+
+    Raises:
+        ValueError: There is no such recipe, or no seed; as `ganlib.train`.
+        FileNotFoundError: The data are not at hand.
+        FloatingPointError, KeyboardInterrupt: As `ganlib.train`.
+    """
+    if name not in RECIPES:
+        raise ValueError(f"name must be one of {', '.join(RECIPES)}, got {name!r}")
+    if not seeds:
+        raise ValueError("seeds must hold at least one seed, got none")
+    recipe, label = RECIPES[name], name
+    if quick:
+        recipe, label = replace(recipe, **QUICK), f"{name}-quick"
+    fabric = fabric or Fabric(devices=1)
+    splits = {}
+    for split in ("train", "validation", "test"):
+        data = load(recipe.data, split)
+        splits[split] = replace(data, images=fabric.to_device(data.images))
+    runs, results = Path(runs) / label, Path(results) / label
+    found = {}
+    for seed in seeds:
+        game, progress = _play(recipe, seed, runs / f"seed-{seed}", splits["validation"], fabric)
+        if fabric.is_global_zero:
+            judge = _judge(splits, runs / "classifier.safetensors")
+            measured = runs / f"seed-{seed}" / "measured.json"
+            if not measured.exists():
+                weights = (measured.parent / GENERATOR).read_bytes()
+                sha256 = hashlib.sha256(weights).hexdigest()
+                _write_json(measured, _measure(game, splits, judge) | {"sha256": sha256})
+            found[str(seed)] = progress | json.loads(measured.read_text("utf-8"))
+            if seed == seeds[0]:
+                _draw(game, progress["curve"], splits["train"], judge, results)
+    fabric.barrier()
+    if not fabric.is_global_zero:
+        return {}
+    best = "raw" if game.averaged is None else "averaged"
+    scores = [its[best]["score"]["mean"] for its in found.values()]
+    report = {
+        "recipe": name,
+        "summary": recipe.summary,
+        "command": _command(name, seeds, quick),
+        "score": {
+            "of": f"the {best} generator",
+            "mean": round(statistics.mean(scores), 2),
+            "standard deviation over seeds": round(statistics.stdev(scores), 2)
+            if len(scores) > 1
+            else None,
+        },
+        "seeds": found,
+        "reference": _reference(splits, judge, runs / "reference.json"),
+        "data": recipe.data,
+        "steps": recipe.steps,
+        "precision of the arithmetic": fabric.strategy.precision.precision,
+        "processes": fabric.world_size,
+        **provenance(),
+    }
+    _write_json(results / "metrics.json", report)
+    return report
+
+
+def _play(
+    recipe: Recipe, seed: int, folder: Path, validation: Data, fabric: Fabric
+) -> tuple[Game, dict]:
+    """The game at its end, and what was noted on the way: seconds and the curve of scores."""
+    path = folder / "progress.json"
+    progress = json.loads(path.read_text("utf-8")) if path.exists() else {"seconds": 0, "curve": {}}
+    images = validation.images
+    started = time.perf_counter()
+
+    def watch(game: Game) -> None:
+        nonlocal started
+        due = game.step % every == 0 or game.step == recipe.steps
+        if not (due and fabric.is_global_zero):
+            return
+        progress["seconds"] += time.perf_counter() - started  # without what scoring takes
+        scores = {which: _quick_score(G, images) for which, G in _players(game).items()}
+        progress["curve"][str(game.step)] = {which: round(s, 2) for which, s in scores.items()}
+        _write_json(path, progress)
+        started = time.perf_counter()
+
+    log_every = recipe.training.get("log_every", 50)
+    every = max(1, recipe.steps // CURVE // log_every) * log_every
+    game = recipe.run(out=folder, seed=seed, fabric=fabric, on_log=watch, save_every=every)
+    return game, progress
+
+
+def _players(game: Game) -> dict[str, nn.Module]:
+    """The generators to look at: the averaged one, if there is one, and the raw one."""
+    averaged = {} if game.averaged is None else {"averaged": game.averaged}
+    return averaged | {"raw": game.G}
+
+
+def _quick_score(G: nn.Module, validation: Tensor) -> float:
+    """Log-likelihood of validation images that did not choose σ, at most 1,000 of them."""
+    half = min(1000, len(validation) // 2)
+    chosen, scored = validation[:half], validation[half : 2 * half]
+    return parzen.score(_samples(G, 0), chosen, scored).mean
+
+
+def _samples(G: nn.Module, seed: int, n: int = SAMPLES) -> Tensor:
+    return sample(G, n, seed=seed).clamp(0, 1)
+
+
+def _measure(game: Game, splits: dict[str, Data], judge: Classifier | None) -> dict:
+    """The final numbers of one run."""
+    measured = {}
+    for which, G in _players(game).items():
+        draws = [_samples(G, seed) for seed in range(DRAWS)]
+        scores = [_scored(images, splits) for images in draws]
+        measured[which] = {
+            "score": scores[0]["paper"],
+            "fine": scores[0]["fine"],
+            "other draws": [score["paper"]["mean"] for score in scores[1:]],
+            **_compared(draws[0], splits["test"].images, judge),
+        }
+    return measured
+
+
+def _scored(images: Tensor, splits: dict[str, Data]) -> dict:
+    """The score with the paper's widths, and with a finer grid of them."""
+    grids = {"paper": parzen.PAPER_SIGMAS, "fine": parzen.FINE_SIGMAS}
+    found = {}
+    for grid, sigmas in grids.items():
+        score = parzen.score(images, splits["validation"].images, splits["test"].images, sigmas)
+        found[grid] = {
+            "mean": round(score.mean, 2),
+            "standard error": round(score.error, 2),
+            "sigma": round(score.sigma, 4),
+        }
+    return found
+
+
+def _compared(images: Tensor, test: Tensor, judge: Classifier | None) -> dict:
+    """Precision, recall and sharpness against as many test images."""
+    n = min(len(images), len(test))
+    images, test = images[:n], to_float(test[:n])
+    found = {"pixels": metrics.precision_recall(test, images)}
+    if judge is not None:
+        found["features"] = metrics.precision_recall(
+            metrics.features(judge, test), metrics.features(judge, images)
+        )
+    rounded = {
+        space: {"precision": round(both.precision, 4), "recall": round(both.recall, 4)}
+        for space, both in found.items()
+    }
+    ratio = metrics.sharpness(images).mean() / metrics.sharpness(test).mean()
+    return rounded | {"sharpness": round(ratio.item(), 3)}
+
+
+def _judge(splits: dict[str, Data], path: Path) -> Classifier | None:
+    """A classifier of the real images, or None where they have no classes that one can tell."""
+    train, validation = splits["train"], splits["validation"]
+    if train.labels is None:
+        return None
+    if not path.exists():
+        epochs = max(2, 40_000 // len(train))
+        classifier = metrics.train_classifier(train.images, train.labels, epochs=epochs)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, lambda part: save_network(classifier, part))
+    classifier = load_network(path)
+    sees = metrics.accuracy(classifier, validation.images, validation.labels)
+    return classifier if sees >= 0.9 else None
+
+
+def _reference(splits: dict[str, Data], judge: Classifier | None, path: Path) -> dict:
+    """The same numbers for real training images, and for the same ones blurred."""
+    if not path.exists():
+        rng = torch.Generator().manual_seed(0)
+        images = to_float(splits["train"].images)
+        images = images[torch.randperm(len(images), generator=rng)[:SAMPLES]]
+        rows = {"training images": images, "the same, blurred by a 3×3 box": _blurred(images)}
+        found = {}
+        for row, shown in rows.items():
+            scores = _scored(shown, splits)
+            compared = _compared(shown, splits["test"].images, judge)
+            found[row] = {"score": scores["paper"], "fine": scores["fine"]} | compared
+        if judge is not None:
+            test = splits["test"]
+            found["classifier's accuracy on test images"] = round(
+                metrics.accuracy(judge, test.images, test.labels), 4
+            )
+        _write_json(path, found)
+    return json.loads(path.read_text("utf-8"))
+
+
+def _blurred(images: Tensor) -> Tensor:
+    return nn.functional.avg_pool2d(images, 3, stride=1, padding=1).clamp(0, 1)
+
+
+def _draw(game: Game, curve: dict, train: Data, judge: Classifier | None, folder: Path) -> None:
+    """Samples as they come, their nearest training images, a walk through z, and the curves."""
+    G = game.generator
+    folder.mkdir(parents=True, exist_ok=True)
+    shown = _samples(G, 0, 100)
+    plotting.save(plotting.grid(shown, 10), folder / "samples.png")
+    _, places = nearest(shown[:10], train.images)
+    pairs = torch.cat([shown[:10], to_float(train.images[places[:, 0]])])
+    rows = ["sample", "nearest"]
+    plotting.save(plotting.grid(pairs, 10, rows), folder / "neighbours.png")
+    z = G.noise(2000, seed=0)
+    ends = [0, 1]
+    if judge is not None:
+        seen = metrics.classes(judge, sample(G, len(z), seed=0))
+        drawn = [(seen == digit).nonzero().flatten() for digit in (1, 5)]  # as in the paper
+        ends = [int(places[0]) if len(places) else end for places, end in zip(drawn, ends)]
+    walk = interpolate(G, z[ends[0]], z[ends[1]], 10)
+    plotting.save(plotting.strip(walk), folder / "interpolation.png")
+    steps = [int(step) for step in curve]
+    lines = {which: [entry[which] for entry in curve.values()] for which in curve[str(steps[0])]}
+    plotting.save(plotting.lines(steps, lines, "step", "nats"), folder / "scores.png")
+    plotting.save(plotting.history(game.history, reference=0.5), folder / "curves.png")
+
+
+def _command(name: str, seeds: Sequence[int], quick: bool) -> str:
+    return f"ganlib reproduce {name} --seeds {','.join(map(str, seeds))}{' --quick' * quick}"
+
+
+def _processor() -> str:
+    """The chip's name, where the system tells."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        name = platform.processor() or platform.machine()
+    return f"{name}, {os.cpu_count()} cores"
+
+
+def _write_json(path: Path, content: dict) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    write_whole(path, lambda part: part.write_text(text, "utf-8"))

@@ -1,0 +1,149 @@
+"""The full run: what it writes, that its numbers are those of the package, and that it resumes."""
+
+import hashlib
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+import ganlib
+from ganlib import metrics, parzen, reproduction
+from ganlib.cli import main
+from ganlib.training import GENERATOR
+
+PICTURES = {"samples.png", "neighbours.png", "interpolation.png", "scores.png", "curves.png"}
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory):
+    """`ganlib reproduce mnist-225 --quick`, from end to end."""
+    folder = tmp_path_factory.mktemp("quick")
+    arguments = ["reproduce", "mnist-225", "--quick", "--seeds", "0,1", "--accelerator", "cpu"]
+    arguments += ["--runs", f"{folder}/runs", "--results", f"{folder}/results"]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, result.output
+    return folder, arguments, result.output
+
+
+def report_in(folder):
+    return json.loads((folder / "results" / "mnist-225-quick" / "metrics.json").read_text())
+
+
+def test_it_leaves_what_it_promises(quick):
+    folder, _, output = quick
+    report = report_in(folder)
+    names = {path.name for path in (folder / "results" / "mnist-225-quick").iterdir()}
+    assert names == {"metrics.json", *PICTURES}
+    assert report["command"] == "ganlib reproduce mnist-225 --seeds 0,1 --quick"
+    assert report["seeds"].keys() == {"0", "1"}
+    assert report["versions"].keys() >= {"ganlib", "torch", "python"}
+    assert report["hardware"]
+    assert f"{report['score']['mean']:.1f} nats, mean over seeds 0,1" in output
+
+
+def test_its_numbers_are_those_of_the_package(quick):
+    folder, *_ = quick
+    report = report_in(folder)
+    validation, test = (ganlib.load("digits", s).images for s in ("validation", "test"))
+    found = []
+    for seed in ("0", "1"):
+        path = folder / "runs" / "mnist-225-quick" / f"seed-{seed}" / GENERATOR
+        its = report["seeds"][seed]
+        assert its["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+        samples = ganlib.sample(ganlib.load_network(path), 10_000, seed=0)
+        score = parzen.score(samples, validation, test)
+        assert its["averaged"]["score"]["mean"] == pytest.approx(score.mean, abs=0.01)
+        assert its["averaged"]["score"]["standard error"] == pytest.approx(score.error, abs=0.01)
+        both = metrics.precision_recall(test / 255, samples[: len(test)])
+        assert its["averaged"]["pixels"]["precision"] == pytest.approx(both.precision, abs=1e-4)
+        assert its["averaged"]["pixels"]["recall"] == pytest.approx(both.recall, abs=1e-4)
+        assert its["seconds"] > 0
+        found.append(score.mean)
+    assert report["score"]["mean"] == pytest.approx(sum(found) / 2, abs=0.01)
+    spread = abs(found[0] - found[1]) / 2**0.5
+    assert report["score"]["standard deviation over seeds"] == pytest.approx(spread, abs=0.02)
+    assert found[0] != found[1]
+
+
+def test_the_curve_follows_a_run_that_learns(tmp_path, monkeypatch):
+    monkeypatch.setitem(ganlib.RECIPES, "digits", replace(ganlib.RECIPES["digits"], steps=600))
+    monkeypatch.setattr(reproduction, "SAMPLES", 1000)
+    places = {"runs": tmp_path / "runs", "results": tmp_path / "results"}
+    report = reproduction.reproduce("digits", seeds=[0], **places)
+    curve = report["seeds"]["0"]["curve"]
+    assert list(curve)[-1] == "600"
+    assert curve["600"]["averaged"] > curve["50"]["averaged"] + 5
+    assert curve["600"]["averaged"] > curve["600"]["raw"]
+    real = report["reference"]["training images"]["score"]["mean"]
+    assert curve["50"]["averaged"] < report["score"]["mean"] < real
+
+
+def test_real_images_score_more_than_the_run_and_blur_shows(quick):
+    report = report_in(quick[0])
+    real = report["reference"]["training images"]
+    blurred = report["reference"]["the same, blurred by a 3×3 box"]
+    assert real["score"]["mean"] > report["score"]["mean"]
+    assert report["reference"]["classifier's accuracy on test images"] > 0.95
+    assert blurred["sharpness"] < 0.7 < real["sharpness"]
+    assert blurred["features"]["precision"] < real["features"]["precision"]
+
+
+def test_a_second_call_collects_without_playing_again(quick, monkeypatch):
+    folder, arguments, _ = quick
+    before = report_in(folder)
+    refuse = pytest.fail
+    monkeypatch.setattr(ganlib.Game, "play_step", lambda game: refuse("played again"))
+    monkeypatch.setattr(parzen, "score", lambda *_: refuse("scored again"))
+    assert CliRunner().invoke(main, arguments).exit_code == 0
+    assert report_in(folder) == before
+
+
+def test_a_stopped_run_goes_on_to_the_same_weights(quick, tmp_path, monkeypatch):
+    folder, *_ = quick
+    play_step = ganlib.Game.play_step
+
+    def stop(game):
+        if game.step == 150:
+            raise KeyboardInterrupt
+        play_step(game)
+
+    places = {"runs": tmp_path / "runs", "results": tmp_path / "results"}
+    monkeypatch.setattr(ganlib.Game, "play_step", stop)
+    with pytest.raises(KeyboardInterrupt):
+        reproduction.reproduce("mnist-225", seeds=[1], quick=True, **places)
+    monkeypatch.setattr(ganlib.Game, "play_step", play_step)
+    again = reproduction.reproduce("mnist-225", seeds=[1], quick=True, **places)
+    first = report_in(folder)["seeds"]["1"]
+    assert again["seeds"]["1"]["sha256"] == first["sha256"]
+    assert again["seeds"]["1"]["curve"] == first["curve"]
+    assert again["score"]["standard deviation over seeds"] is None
+
+
+def test_a_recipe_without_an_average_or_classes_is_scored_raw(tmp_path, monkeypatch):
+    plain = replace(ganlib.RECIPES["digits"], training={"batch_size": 64}, steps=20)
+    monkeypatch.setitem(ganlib.RECIPES, "plain", plain)
+    monkeypatch.setattr(reproduction, "SAMPLES", 300)
+    monkeypatch.setattr(metrics, "accuracy", lambda *_: 0.5)  # classes that cannot be told
+    places = {"runs": tmp_path / "runs", "results": tmp_path / "results"}
+    report = reproduction.reproduce("plain", seeds=[0], **places)
+    assert report["score"]["of"] == "the raw generator"
+    assert report["seeds"]["0"].keys() == {"seconds", "curve", "raw", "sha256"}
+    assert "features" not in report["seeds"]["0"]["raw"]
+
+
+def test_bad_arguments_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"name must be one of digits, .* got 'cifar'"):
+        reproduction.reproduce("cifar", runs=tmp_path, results=tmp_path)
+    with pytest.raises(ValueError, match="seeds must hold at least one seed, got none"):
+        reproduction.reproduce("digits", seeds=[], runs=tmp_path, results=tmp_path)
+    result = CliRunner().invoke(main, ["reproduce", "digits", "--seeds", "0;1"])
+    assert result.exit_code == 1
+    assert "seeds must be numbers with commas between them, got '0;1'" in result.output
+
+
+def test_provenance_names_versions_and_hardware():
+    found = reproduction.provenance()
+    assert found["versions"]["torch"] == torch.__version__
+    assert found["threads"] == torch.get_num_threads()

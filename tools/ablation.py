@@ -1,0 +1,109 @@
+"""What each choice in the recipe mnist-225 is worth, at the same number of steps.
+
+    python tools/ablation.py [VARIANT ...]
+
+Plays each variant with seed 0 for 40 epochs of MNIST in runs/ablation/ and writes the test scores
+of the raw and of the averaged generator to results/mnist-225/ablation.json. Variants that stand
+there already are kept, so they may be run one by one, or side by side.
+"""
+
+import json
+import os
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from lightning_fabric import Fabric
+
+import ganlib
+from ganlib import parzen
+from ganlib.recipes import RECIPES, Recipe, fast_schedule, paper_schedule
+from ganlib.reproduction import provenance
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "results" / "mnist-225" / "ablation.json"
+STEPS = 20_000
+PAPER_DECAY = 1.000004
+
+
+def steady(lr: float, momentum: float, step: int) -> dict[str, float]:
+    """The rule of the recipe with another rate or momentum."""
+    first = step < 500
+    return {"lr": lr / PAPER_DECAY**step, "momentum": 0.5 if first else momentum}
+
+
+def without_decay(step: int) -> dict[str, float]:
+    return fast_schedule(step) | {"lr": 0.2}
+
+
+def to_zero(step: int) -> dict[str, float]:
+    return fast_schedule(step) | {"lr": 0.2 * (1 - step / STEPS)}
+
+
+def half_rate(step: int) -> dict[str, float]:
+    return steady(0.1, 0.7, step)
+
+
+def low_momentum(step: int) -> dict[str, float]:
+    return steady(0.2, 0.5, step)
+
+
+def variants() -> dict[str, Recipe]:
+    base = replace(RECIPES["mnist-225"], steps=STEPS)
+    training, G, D = base.training, base.generator, base.discriminator
+    return {
+        "mnist-225": base,
+        "the paper's schedule": replace(base, schedule=paper_schedule),
+        "rate 0.1": replace(base, schedule=half_rate),
+        "momentum 0.5": replace(base, schedule=low_momentum),
+        "no decay of the rate": replace(base, schedule=without_decay),
+        "rate falls to 0": replace(base, schedule=to_zero),
+        "average of power 1": replace(base, training=training | {"ema_power": 1.0}),
+        "average of power 8": replace(base, training=training | {"ema_power": 8.0}),
+        "normal noise": replace(
+            base, generator=G | {"noise": {"dim": 100, "distribution": "normal"}}
+        ),
+        "D without dropout": replace(
+            base, discriminator=D | {"keep_input": 1.0, "keep_hidden": 1.0}
+        ),
+        "D's rate as G's": replace(base, rate_D=1.0),
+        "moves in turn": replace(base, training=training | {"simultaneous": False}),
+    }
+
+
+def scored(recipe: Recipe, folder: Path) -> dict:
+    """The test scores of a variant's generators, or when it diverged."""
+    fabric = Fabric(accelerator="cpu", devices=1, precision="bf16-mixed")
+    start = time.perf_counter()
+    try:
+        game = recipe.run(fabric=fabric, out=folder, seed=0, save_every=5000)
+    except FloatingPointError as error:
+        return {"diverged": str(error).split(":")[0]}
+    seconds = round(time.perf_counter() - start)
+    validation, test = (ganlib.load("mnist", split).images for split in ("validation", "test"))
+    found = {"seconds": seconds}
+    for which, G in {"averaged": game.averaged, "raw": game.G}.items():
+        images = ganlib.sample(G, 10_000, seed=0).clamp(0, 1)
+        score = parzen.score(images, validation, test)
+        found[which] = {"mean": round(score.mean, 1), "sigma": round(score.sigma, 3)}
+    return found
+
+
+def main(*names: str) -> None:
+    every = variants()
+    for name in names or every:
+        folder = ROOT / "runs" / "ablation" / name.replace(" ", "-").replace("'", "")
+        its = scored(every[name], folder)
+        report = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {"variants": {}}
+        report |= {"command": "python tools/ablation.py", "steps": STEPS, **provenance()}
+        report["variants"][name] = its
+        RESULTS.parent.mkdir(parents=True, exist_ok=True)
+        RESULTS.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        print(name, its, flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
