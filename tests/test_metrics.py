@@ -103,7 +103,7 @@ def test_memory_changes_no_answer(memory):
 
 
 def test_far_from_the_origin_nothing_is_lost():
-    real, fake = (1000 + points(40, 5, seed=s, dtype=torch.float64) for s in (1, 2))
+    real, fake = (1e6 + points(40, 5, seed=s, dtype=torch.float64) for s in (1, 2))
     assert precision_recall(real, fake) == pytest.approx(direct(real, fake, 3))
 
 
