@@ -2,7 +2,7 @@
 
 from ganlib import metrics, objectives, parzen
 from ganlib import plotting as plot
-from ganlib.data import Data, load
+from ganlib.data import Data, load, stream
 from ganlib.networks import (
     MaxoutDiscriminator,
     MLPDiscriminator,
@@ -34,6 +34,7 @@ __all__ = [
     "plot",
     "sample",
     "save_network",
+    "stream",
     "train",
     "walk",
 ]

@@ -1,24 +1,46 @@
 """Data sets as tensors: embedded, cached, downloaded, or the reader's own.
 
-`load` answers with uint8 images (N, C, H, W); `Minibatches` deals them out shuffled, as floats in
-[0, 1], on whatever device they lie.
+`load` answers with uint8 images (N, C, H, W), `stream` with image files that are decoded when they
+are asked for; `minibatches` deals either out shuffled, as floats in [0, 1], on their device.
 """
 
+import copy
 import gzip
 import hashlib
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 
 import numpy as np
 import pooch
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 
-__all__ = ["DATASETS", "Data", "Minibatches", "as_condition", "derive_seed", "load", "to_float"]
+__all__ = [
+    "DATASETS",
+    "Data",
+    "ImageFiles",
+    "Minibatches",
+    "StreamedMinibatches",
+    "as_condition",
+    "derive_seed",
+    "load",
+    "minibatches",
+    "stream",
+    "to_float",
+]
 
 SPLITS = ("train", "validation", "test")
+
+_MNIST = ("mnist", "fashion-mnist")
+_TFD = tuple(f"tfd-{fold}" for fold in range(1, 6))
+DATASETS = ("digits", *_MNIST, "faces", *_TFD)
 
 _MNIST_FILES = (
     "train-images-idx3-ubyte.gz",
@@ -26,19 +48,29 @@ _MNIST_FILES = (
     "t10k-images-idx3-ubyte.gz",
     "t10k-labels-idx1-ubyte.gz",
 )
-_SHA256 = {
+# What lies in each folder of data, its checksums, and where it can be downloaded from.
+_FILES = {
+    "mnist": _MNIST_FILES,
+    "fashion-mnist": _MNIST_FILES,
+    "olivetti": ("olivettifaces.mat",),
+    "tfd": ("TFD_48x48.mat",),
+}
+_CHECKSUMS = {
     "mnist": (
-        "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
-        "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
-        "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
-        "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+        "sha256:440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+        "sha256:3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+        "sha256:8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+        "sha256:f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
     ),
     "fashion-mnist": (
-        "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
-        "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
-        "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
-        "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+        "sha256:3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+        "sha256:a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+        "sha256:346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+        "sha256:67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
     ),
+    # None was published: this is the checksum of the file as we had it.
+    "olivetti": ("sha256:b1988d02c72fe5b8ee82b5ef3bb7982eafc74f1e1ff0ae0ade35061ad0af534d",),
+    "tfd": ("md5:9d113650c197719b750ecc6864faf87c",),
 }
 _MIRRORS = {
     "mnist": (
@@ -49,8 +81,10 @@ _MIRRORS = {
         "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
         "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
     ),
+    "olivetti": ("https://cs.nyu.edu/~roweis/data/",),
+    "tfd": (),
 }
-DATASETS = ("digits", *_SHA256)
+_CHECKSUM_NAMES = {"sha256": "SHA-256", "md5": "MD5"}
 _IMAGE_FILES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 
 
@@ -61,14 +95,14 @@ class Data:
     Attributes:
         name: What was loaded.
         split: "train", "validation" or "test".
-        images: (N, C, H, W) uint8.
+        images: (N, C, H, W) uint8: a tensor from `load`, `ImageFiles` from `stream`.
         labels: (N,) int64 classes, or None where there are none.
         classes: The classes' names, in the order of the labels' numbers.
     """
 
     name: str
     split: str
-    images: Tensor
+    images: "Tensor | ImageFiles"
     labels: Tensor | None = None
     classes: tuple[str, ...] = ()
 
@@ -88,14 +122,25 @@ def load(source: str | os.PathLike | np.ndarray | Tensor = "digits", split: str 
     |---|---|---|---|
     | `"digits"`: 8×8, in scikit-learn, no network | 1,285 | 256 | 256 |
     | `"mnist"`, `"fashion-mnist"`: 28×28 | first 50,000 | last 10,000 of 60,000 | 10,000 |
+    | `"faces"`: 48×48, the Olivetti faces | 7 of each person's 10: 280 | the 8th: 40 | 2: 80 |
+    | `"tfd-1"` … `"tfd-5"`: 48×48, not public | all that have no label | the fold's | the fold's |
     | a folder with folders `train`, `validation`, `test` | its own | its own | its own |
     | any other folder, a `.npy` file, an array or a tensor | all of it | – | – |
 
     Of every seven digits in order, the first five are for training, the sixth for validation, the
     seventh for testing, so that every writer is in every split.
 
-    Files of the MNIST sets are sought in `$GANLIB_DATA/<name>/`, then in the user's cache, then
-    downloaded to the cache. Each is checked against its published SHA-256.
+    The faces of 40 persons (Samaria & Harter, 1994) are reduced from 64×64, each new pixel being
+    the mean over the square it covers. Their labels are the persons.
+
+    The five folds of the Toronto Face Database (Susskind et al., 2010) share the training images,
+    98,058 by the published count, and differ in the other two sets, whose labels are seven
+    expressions. The code released with the 2014 paper uses them so: it trains on the images
+    without labels, and scores each fold's test set with the σ of its validation set.
+
+    Files of these sets are sought in `$GANLIB_DATA/<name>/`, where the name of the faces is
+    `olivetti` and that of the folds `tfd`, then in the user's cache, then downloaded to the cache,
+    except `TFD_48x48.mat`, which its owners give out. Each is checked against its checksum.
 
     A folder holds image files of one size. If it holds folders instead, each is a class, with one
     number in all splits. An array is (N, H, W), (N, 1, H, W) or (N, 3, H, W), uint8 or float in
@@ -119,8 +164,12 @@ def load(source: str | os.PathLike | np.ndarray | Tensor = "digits", split: str 
         return _only_train(_from_array(source, "source"), split, "array")
     if source == "digits":
         return _load_digits(split)
-    if source in _SHA256:
+    if source in _MNIST:
         return _load_mnist(source, split)
+    if source == "faces":
+        return _load_faces(split)
+    if source in _TFD:
+        return _load_tfd(source, split)
     path = Path(source).expanduser()
     if path.suffix == ".npy" and path.is_file():
         try:
@@ -130,12 +179,36 @@ def load(source: str | os.PathLike | np.ndarray | Tensor = "digits", split: str 
             raise ValueError(f"{path} is not a readable .npy file: {error}") from error
         return _only_train(_from_array(array, str(path)), split, str(path))
     if path.is_dir():
-        return _load_folder(path, split)
+        found = _find_images(path, split)
+        return replace(found, images=found.images[:])
     missing = path.parent != Path(".") and not path.exists()
     raise (FileNotFoundError if missing else ValueError)(
         f"source must be one of {', '.join(DATASETS)}, or the path of a folder of images or of a "
         f".npy file, got {str(source)!r}, which is none of these"
     )
+
+
+def stream(folder: str | os.PathLike, split: str = "train") -> Data:
+    """One split of a folder of images that need not fit into memory.
+
+    The folder is laid out as for `load`; each file is decoded whenever it is asked for.
+
+    Args:
+        folder: The path.
+        split: "train", "validation" or "test".
+
+    Returns:
+        The split; its images are `ImageFiles`.
+
+    Raises:
+        ValueError: Unknown split; no such folder; files as `ImageFiles` refuses them.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
+    path = Path(folder).expanduser()
+    if not path.is_dir():
+        raise ValueError(f"folder must be the path of a folder of images, got {str(folder)!r}")
+    return _find_images(path, split)
 
 
 def to_float(images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -157,24 +230,143 @@ def derive_seed(seed: int, *purpose: str | int) -> int:
     return int.from_bytes(digest.digest(), "little")
 
 
-class Minibatches:
-    """Shuffled minibatches of (x, y), without replacement within an epoch.
+class ImageFiles:
+    """Image files of one size, as (N, C, H, W) uint8 that are decoded when they are asked for.
+
+    The size and mode of every file are read from its header at once, the pixels later.
+    `files[i]` is a tensor (C, H, W), `files[start:stop:step]` a tensor (n, C, H, W), both on the
+    CPU and decoded afresh each time.
+
+    Args:
+        files: Their paths.
+        workers: Processes that decode minibatches ahead; 0 decodes each when it is dealt. By
+            default two on Linux, or one on a single core; none elsewhere, since other systems start
+            processes by running the reader's script again.
+
+    Attributes:
+        shape, dtype: Of all the images, as of a tensor.
+        device: Where `minibatches` puts what it deals.
+        fingerprint: Hash of the files' names, sizes and last bytes; the folder does not enter.
+
+    Raises:
+        ValueError: No files; a file that is no image of 8 bits a channel, or of another size or
+            mode than the first. Also when an image is decoded that is damaged or has changed.
+    """
+
+    dtype = torch.uint8
+
+    def __init__(self, files: Sequence[str | os.PathLike], workers: int | None = None):
+        if not files:
+            raise ValueError("files must hold at least one path, got none")
+        self.files = [os.fspath(file) for file in files]
+        cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else 0
+        self.workers = min(2, cores) if workers is None else workers
+        self.device = torch.device("cpu")
+        first, digest = None, hashlib.sha256()
+        for file in self.files:
+            with _opened(file) as image:
+                size = (len(_mode(image)), image.height, image.width)
+            first = first or size
+            if size != first:
+                raise ValueError(
+                    f"all images must have one size and one mode: {self.files[0]} is "
+                    f"{_size(first)}, {file} is {_size(size)}"
+                )
+            digest.update(_mark(file))
+        self.shape = torch.Size((len(self.files), *first))
+        self.fingerprint = digest.hexdigest()[:16]
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int | slice) -> Tensor:
+        if isinstance(index, slice):
+            numbers = range(*index.indices(len(self)))
+            images = torch.empty(len(numbers), *self.shape[1:], dtype=self.dtype)
+            for image, number in zip(images, numbers, strict=True):
+                image.copy_(self[number])
+            return images
+        file = self.files[index]
+        with _opened(file) as image:
+            image = torch.from_numpy(np.array(image.convert(_mode(image))))
+        image = image.unsqueeze(0) if image.ndim == 2 else image.permute(2, 0, 1)
+        if image.shape != self.shape[1:]:
+            raise ValueError(
+                f"{file} has changed: it was {_size(self.shape[1:])}, it is {_size(image.shape)}"
+            )
+        return image.contiguous()
+
+    def to(self, device: torch.device | str) -> "ImageFiles":
+        """The same files, for minibatches on a device."""
+        there = copy.copy(self)
+        there.device = torch.device(device)
+        return there
+
+
+@contextmanager
+def _opened(file: str) -> Iterator:
+    """An image file; whatever goes wrong with it names the file."""
+    from PIL import Image
+
+    try:
+        with Image.open(file) as image:
+            yield image
+    except Exception as error:  # Pillow's decoders raise many kinds
+        raise ValueError(f"{file} is not a readable image: {error}") from error
+
+
+def _mode(image) -> str:
+    """ "L" for grey images, "RGB" for all others: as many letters as channels."""
+    if image.mode.startswith(("I", "F")):
+        raise ValueError(f"{image.mode} holds more than 8 bits a channel")
+    return "L" if image.mode in ("1", "L", "LA") else "RGB"
+
+
+def _mark(file: str) -> bytes:
+    """Name, size and end of a file: compressed images end in bytes that depend on all pixels."""
+    size = os.path.getsize(file)
+    with open(file, "rb") as opened:
+        opened.seek(max(size - 64, 0))
+        return f"{os.path.basename(file)}\0{size}\0".encode() + opened.read()
+
+
+def _size(shape: Sequence[int]) -> str:
+    channels, height, width = shape
+    return f"{width}×{height} {'grey' if channels == 1 else 'RGB'}"
+
+
+class _Shuffle:
+    """Which images are in minibatch n: shuffled, without replacement within an epoch.
 
     Minibatch n is a function of (seed, n) alone: a resumed run finds its place by counting. The
     last images of an epoch that do not fill a minibatch are left to the next shuffle.
-
-    Args:
-        x: (N, ...) uint8 or float data.
-        y: (N, ...) conditions, dealt out by `as_condition`; or None.
-        batch_size: Images in a minibatch, over all processes.
-        seed: Decides every shuffle.
-        dtype: The type of the x dealt out.
-        rank: Number of this process, which takes every `world_size`-th image of a minibatch.
-        world_size: How many processes share a minibatch.
-
-    Raises:
-        ValueError: `batch_size` exceeds the data, or the processes cannot share it equally.
     """
+
+    def __init__(self, size, batch_size, seed, rank, world_size, device):
+        if not 1 <= batch_size <= size:
+            raise ValueError(f"batch_size must be from 1 to {size} (the data), got {batch_size}")
+        if batch_size % world_size:
+            raise ValueError(
+                f"batch_size must be a multiple of the {world_size} processes, got {batch_size}"
+            )
+        self.size, self.batch_size, self.seed = size, batch_size, seed
+        self.rank, self.world_size, self.device = rank, world_size, device
+        self.per_epoch = size // batch_size
+        self.epoch = -1
+
+    def __getitem__(self, n: int) -> Tensor:
+        """Numbers of this process's images in minibatch n ≥ 0."""
+        epoch, place = divmod(n, self.per_epoch)
+        if epoch != self.epoch:
+            generator = torch.Generator().manual_seed(derive_seed(self.seed, "shuffle", epoch))
+            self.order = torch.randperm(self.size, generator=generator).to(self.device)
+            self.epoch = epoch
+        start = place * self.batch_size
+        return self.order[start + self.rank : start + self.batch_size : self.world_size]
+
+
+class Minibatches:
+    """Shuffled minibatches of tensors; `minibatches` makes them and explains the arguments."""
 
     def __init__(
         self,
@@ -186,35 +378,130 @@ class Minibatches:
         rank: int = 0,
         world_size: int = 1,
     ):
-        if not 1 <= batch_size <= len(x):
-            raise ValueError(f"batch_size must be from 1 to {len(x)} (the data), got {batch_size}")
-        if batch_size % world_size:
-            raise ValueError(
-                f"batch_size must be a multiple of the {world_size} processes, got {batch_size}"
-            )
         self.x, self.y, self.dtype = x, y, dtype
-        self.batch_size, self.seed = batch_size, seed
-        self.rank, self.world_size = rank, world_size
-        self.per_epoch = len(x) // batch_size
-        self.epoch = -1
+        self.shuffle = _Shuffle(len(x), batch_size, seed, rank, world_size, x.device)
 
     def __getitem__(self, n: int) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Minibatch n ≥ 0: x as float, and y in a tuple that is empty when there is none."""
-        epoch, place = divmod(n, self.per_epoch)
-        if epoch != self.epoch:
-            generator = torch.Generator().manual_seed(derive_seed(self.seed, "shuffle", epoch))
-            self.order = torch.randperm(len(self.x), generator=generator).to(self.x.device)
-            self.epoch = epoch
-        start = place * self.batch_size
-        index = self.order[start + self.rank : start + self.batch_size : self.world_size]
+        index = self.shuffle[n]
         x = to_float(self.x[index], self.dtype)
         return x, () if self.y is None else (as_condition(self.y[index], self.dtype),)
 
+    def close(self) -> None:
+        """Nothing runs in between: there is nothing to end."""
 
-def _cut(name: str, split: str, images: np.ndarray, labels: np.ndarray, part) -> Data:
+
+class _Decoder:
+    """Image files by the list; an error is an answer, too.
+
+    An exception that crosses the DataLoader would hold on to it, and its workers would not end.
+    """
+
+    def __init__(self, files: ImageFiles):
+        self.files = files
+
+    def __getitem__(self, numbers: list[int]) -> Tensor | str:
+        try:
+            return torch.stack([self.files[number] for number in numbers])
+        except ValueError as error:
+            return str(error)
+
+
+class StreamedMinibatches:
+    """The minibatches that `Minibatches` would deal of the decoded images, decoded ahead.
+
+    `minibatches` makes them and explains the arguments. Worker processes decode the minibatches
+    that follow the latest one; asking for another than the next starts them anew. They draw
+    nothing from PyTorch's global generator.
+    """
+
+    def __init__(
+        self,
+        x: ImageFiles,
+        y: Tensor | None,
+        batch_size: int,
+        seed: int,
+        dtype: torch.dtype = torch.float32,
+        rank: int = 0,
+        world_size: int = 1,
+    ):
+        self.x, self.y, self.dtype = x, y, dtype
+        # Two shuffles: the workers are ahead, and y lies where x is to go.
+        self.ahead = _Shuffle(len(x), batch_size, seed, rank, world_size, "cpu")
+        self.shuffle = _Shuffle(len(x), batch_size, seed, rank, world_size, x.device)
+        self.decoded, self.next = None, 0
+
+    def __getitem__(self, n: int) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Minibatch n ≥ 0: x as float, and y in a tuple that is empty when there is none."""
+        if self.decoded is None or n != self.next:
+            self.close()
+            self.decoded = iter(self._loader(n))
+        images = next(self.decoded)
+        if isinstance(images, str):
+            self.close()
+            raise ValueError(images)
+        self.next = n + 1
+        x = to_float(images.to(self.x.device), self.dtype)
+        return x, () if self.y is None else (as_condition(self.y[self.shuffle[n]], self.dtype),)
+
+    def close(self) -> None:
+        """End the worker processes; the next minibatch starts new ones."""
+        self.decoded = None
+
+    def _loader(self, n: int) -> DataLoader:
+        workers = self.x.workers
+        return DataLoader(
+            _Decoder(self.x),
+            batch_size=None,  # what the sampler gives is a minibatch already
+            sampler=(self.ahead[m].tolist() for m in count(n)),
+            num_workers=workers,
+            worker_init_fn=_leave_interrupts_to_parent,
+            multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
+            generator=torch.Generator(),
+        )
+
+
+def _leave_interrupts_to_parent(_: int) -> None:
+    """Ctrl-C reaches every process of a terminal, and the parent wants to finish its step."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def minibatches(
+    x: Tensor | ImageFiles,
+    y: Tensor | None,
+    batch_size: int,
+    seed: int,
+    dtype: torch.dtype = torch.float32,
+    rank: int = 0,
+    world_size: int = 1,
+) -> Minibatches | StreamedMinibatches:
+    """Shuffled minibatches of (x, y), without replacement within an epoch, on x's device.
+
+    `minibatches(...)[n]` is x as float, and y in a tuple that is empty when there is none. It is a
+    function of (seed, n) alone: a resumed run finds its place by counting. The last images of an
+    epoch that do not fill a minibatch are left to the next shuffle. `close()` after the last one
+    ends the processes that decode image files ahead.
+
+    Args:
+        x: (N, ...) uint8 or float data, or image files.
+        y: (N, ...) conditions, dealt out by `as_condition`; or None.
+        batch_size: Images in a minibatch, over all processes.
+        seed: Decides every shuffle.
+        dtype: The type of the x dealt out.
+        rank: Number of this process, which takes every `world_size`-th image of a minibatch.
+        world_size: How many processes share a minibatch.
+
+    Raises:
+        ValueError: `batch_size` exceeds the data, or the processes cannot share it equally.
+    """
+    kind = StreamedMinibatches if isinstance(x, ImageFiles) else Minibatches
+    return kind(x, y, batch_size, seed, dtype, rank, world_size)
+
+
+def _cut(name: str, split: str, images: np.ndarray, labels: np.ndarray, part, n=10) -> Data:
     images = torch.from_numpy(images[part].copy()).unsqueeze(1)
     labels = torch.from_numpy(labels[part].astype(np.int64))
-    return Data(name, split, images, labels, tuple(str(c) for c in range(10)))
+    return Data(name, split, images, labels, tuple(str(c) for c in range(n)))
 
 
 def _load_digits(split: str) -> Data:
@@ -234,6 +521,29 @@ def _load_mnist(name: str, split: str) -> Data:
     return _cut(name, split, images, labels, part)
 
 
+def _load_faces(split: str) -> Data:
+    from scipy.io import loadmat  # reads arrays from a file of MATLAB 5; executes nothing
+
+    columns = loadmat(_fetch("olivetti"))["faces"]  # (64·64, 400), each image by columns
+    faces = columns.T.reshape(-1, 64, 64).swapaxes(1, 2)
+    thirds = faces.repeat(3, 1).repeat(3, 2).reshape(-1, 48, 4, 48, 4)  # 64·3 = 48·4
+    faces = ((thirds.sum((2, 4)) + 8) // 16).astype(np.uint8)
+    place = np.arange(len(faces)) % 10
+    part = {"train": place < 7, "validation": place == 7, "test": place > 7}[split]
+    return _cut("faces", split, faces, np.arange(len(faces)) // 10, part, 40)
+
+
+def _load_tfd(name: str, split: str) -> Data:
+    from scipy.io import loadmat  # as for the faces
+
+    file = loadmat(_fetch("tfd"), variable_names=("images", "labs_ex", "folds"))
+    sets = file["folds"][:, _TFD.index(name)]  # 0 no label, 1 train, 2 validation, 3 test
+    part = sets == {"train": 0, "validation": 2, "test": 3}[split]
+    if split == "train":
+        return Data(name, split, torch.from_numpy(file["images"][part]).unsqueeze(1))
+    return _cut(name, split, file["images"], file["labs_ex"].ravel() - 1, part, 7)
+
+
 def _read_idx(path: Path) -> np.ndarray:
     """The array in a gzipped idx file whose checksum is known to be right."""
     raw = gzip.decompress(path.read_bytes())
@@ -241,38 +551,47 @@ def _read_idx(path: Path) -> np.ndarray:
     return np.frombuffer(raw, np.uint8, offset=4 + 4 * raw[3]).reshape(shape)
 
 
-def _fetch(name: str, number: int) -> Path:
-    """The path of one checked file of a named set, downloaded if need be."""
-    file, sha256 = _MNIST_FILES[number], _SHA256[name][number]
-    own = os.environ.get("GANLIB_DATA")
+def _fetch(folder: str, number: int = 0) -> Path:
+    """The path of one checked file of a folder of data, downloaded if need be."""
+    file, checksum = _FILES[folder][number], _CHECKSUMS[folder][number]
+    own, cache = os.environ.get("GANLIB_DATA"), Path(pooch.os_cache("ganlib")) / folder
+    kept = []
     if own:
-        folder = Path(own).expanduser()
-        if not folder.is_dir():
+        root = Path(own).expanduser()
+        if not root.is_dir():
             raise FileNotFoundError(f"GANLIB_DATA must name a folder, got {own!r}")
-        path = folder / name / file
+        kept.append(root / folder / file)
+    if not _MIRRORS[folder]:
+        kept.append(cache / file)
+    for path in kept:
         if path.is_file():
-            found = pooch.file_hash(str(path))
-            if found != sha256:
-                raise ValueError(
-                    f"{path} is not the published file: its SHA-256 is {found}, expected {sha256}. "
-                    "It is truncated, corrupt or another data set; it was left as it is."
-                )
-            return path
-    cache = Path(pooch.os_cache("ganlib")) / name
+            return _checked(path, checksum)
     failures = []
-    for mirror in _MIRRORS[name]:
+    for mirror in _MIRRORS[folder]:
         try:
             # Checks a cached file too, and downloads again one that is not as published.
-            return Path(pooch.retrieve(mirror + file, sha256, file, cache))
+            return Path(pooch.retrieve(mirror + file, checksum, file, cache))
         except Exception as error:  # whatever went wrong, the next mirror may do
             failures.append(f"  {mirror + file}\n    {type(error).__name__}: {error}")
+    tried = f"Addresses tried for {file}:\n" + "\n".join(failures)
     raise FileNotFoundError(
-        f"{name} is not at hand and could not be downloaded.\n"
-        f"Put {', '.join(_MNIST_FILES)}\n"
-        f"into {cache}, or into {name}/ of the folder that GANLIB_DATA names"
-        f"{f' (now {own})' if own else ' (now unset)'}.\nAddresses tried for {file}:\n"
-        + "\n".join(failures)
+        f"{folder} is not at hand{' and could not be downloaded' if failures else ''}.\n"
+        f"Put {', '.join(_FILES[folder])}\n"
+        f"into {cache}, or into {folder}/ of the folder that GANLIB_DATA names"
+        f"{f' (now {own})' if own else ' (now unset)'}.\n"
+        + (tried if failures else f"{file} is not public: its owners give it out for research.")
     )
+
+
+def _checked(path: Path, checksum: str) -> Path:
+    kind, expected = checksum.split(":")
+    found = pooch.file_hash(str(path), kind)
+    if found != expected:
+        raise ValueError(
+            f"{path} is not the published file: its {_CHECKSUM_NAMES[kind]} is {found}, expected "
+            f"{expected}. It is truncated, corrupt or another data set; it was left as it is."
+        )
+    return path
 
 
 def _only_train(images: Tensor, split: str, name: str) -> Data:
@@ -313,7 +632,7 @@ def _image_files(folder: Path) -> list[Path]:
     )
 
 
-def _load_folder(folder: Path, split: str) -> Data:
+def _find_images(folder: Path, split: str) -> Data:
     roots = {split: folder}
     if (folder / "train").is_dir():
         roots = {name: folder / name for name in SPLITS if (folder / name).is_dir()}
@@ -342,7 +661,7 @@ def _load_folder(folder: Path, split: str) -> Data:
         labels = torch.tensor([number for _, number in numbered])
     if not files:
         raise ValueError(f"{roots[split]} holds no images ({', '.join(_IMAGE_FILES)})")
-    return Data(str(folder), split, _read_images(files), labels, classes)
+    return Data(str(folder), split, ImageFiles(files), labels, classes)
 
 
 def _class_folders(root: Path) -> dict[str, list[Path]]:
@@ -350,32 +669,3 @@ def _class_folders(root: Path) -> dict[str, list[Path]]:
     folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
     found = {folder.name: _image_files(folder) for folder in folders}
     return {name: files for name, files in found.items() if files}
-
-
-def _read_images(files: Sequence[Path]) -> Tensor:
-    from PIL import Image
-
-    images, first = [], None
-    for path in files:
-        try:
-            with Image.open(path) as image:
-                if image.mode.startswith(("I", "F")):
-                    raise ValueError(f"{image.mode} holds more than 8 bits a channel")
-                grey = image.mode in ("1", "L", "LA")
-                array = np.asarray(image.convert("L" if grey else "RGB"))
-        except Exception as error:  # Pillow's decoders raise many kinds
-            raise ValueError(f"{path} is not a readable image: {error}") from error
-        if first is None:
-            first = array.shape
-        if array.shape != first:
-            raise ValueError(
-                f"all images must have one size and one mode: {files[0]} is {_size(first)}, "
-                f"{path} is {_size(array.shape)}"
-            )
-        images.append(torch.from_numpy(array.copy()))
-    stacked = torch.stack(images)
-    return stacked.unsqueeze(1) if stacked.ndim == 3 else stacked.permute(0, 3, 1, 2).contiguous()
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    return f"{shape[1]}×{shape[0]} {'grey' if len(shape) == 2 else 'RGB'}"

@@ -3,7 +3,10 @@
 import gzip
 import hashlib
 import http.server
+import multiprocessing
 import os
+import shutil
+import signal
 import struct
 import threading
 from functools import partial
@@ -15,11 +18,22 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from scipy.io import savemat
 from sklearn.datasets import load_digits
 
 import ganlib
 from ganlib import data
-from ganlib.data import SPLITS, Minibatches, derive_seed, load, to_float
+from ganlib.data import (
+    SPLITS,
+    ImageFiles,
+    Minibatches,
+    StreamedMinibatches,
+    derive_seed,
+    load,
+    minibatches,
+    stream,
+    to_float,
+)
 
 few = settings(deadline=None, max_examples=50)
 REAL_DATA = Path(os.environ.get("GANLIB_DATA") or os.devnull)
@@ -31,7 +45,9 @@ def offline(monkeypatch, tmp_path):
     """No test reads the reader's data folder or cache, and none leaves this machine."""
     monkeypatch.delenv("GANLIB_DATA", raising=False)
     monkeypatch.setenv("NO_PROXY", "*")
-    monkeypatch.setattr(data, "_MIRRORS", dict.fromkeys(data._SHA256, (NOBODY,)))
+    monkeypatch.setattr(
+        data, "_MIRRORS", {name: (NOBODY,) if at else () for name, at in data._MIRRORS.items()}
+    )
     monkeypatch.setattr(data.pooch, "os_cache", lambda name: tmp_path / "cache" / name)
 
 
@@ -137,8 +153,8 @@ def small_set():
 def published(small_set, monkeypatch):
     """The small set takes the place of MNIST; returns its arrays and files."""
     arrays, files = small_set
-    sums = tuple(hashlib.sha256(file).hexdigest() for file in files)
-    monkeypatch.setattr(data, "_SHA256", {"mnist": sums})
+    sums = tuple("sha256:" + hashlib.sha256(file).hexdigest() for file in files)
+    monkeypatch.setattr(data, "_CHECKSUMS", {"mnist": sums})
     return arrays, dict(zip(FILES, files))
 
 
@@ -237,7 +253,7 @@ def test_damaged_own_file_is_refused_by_name_and_left_as_it_was(own, damage, num
     message = str(caught.value)
     assert str(path) in message
     assert hashlib.sha256(before).hexdigest() in message
-    assert data._SHA256["mnist"][number] in message
+    assert data._CHECKSUMS["mnist"][number].removeprefix("sha256:") in message
     assert path.read_bytes() == before
 
 
@@ -340,6 +356,125 @@ def test_real_mnist_has_its_published_counts(monkeypatch):
     assert parts["test"].labels.bincount().tolist() == [
         980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009,
     ]  # fmt: skip
+
+
+# Faces -------------------------------------------------------------------------------------------
+
+needs_faces = pytest.mark.skipif(
+    not (REAL_DATA / "olivetti").is_dir(), reason="needs GANLIB_DATA with a folder olivetti"
+)
+
+
+@pytest.fixture
+def mat(tmp_path, monkeypatch):
+    """mat(folder, arrays): a MATLAB file takes the place of the one in that folder of data."""
+
+    def put_file(folder, **arrays):
+        monkeypatch.setenv("GANLIB_DATA", str(tmp_path / "own"))
+        path = tmp_path / "own" / folder / data._FILES[folder][0]
+        path.parent.mkdir(parents=True)
+        savemat(path, arrays)
+        kind = data._CHECKSUMS[folder][0].split(":")[0]
+        digest = hashlib.new(kind, path.read_bytes()).hexdigest()
+        monkeypatch.setattr(data, "_CHECKSUMS", {folder: (f"{kind}:{digest}",)})
+        return path
+
+    return put_file
+
+
+def test_faces_are_split_within_persons_and_reduced_by_area(mat):
+    upright = np.random.default_rng(0).integers(0, 256, (20, 64, 64), np.uint8)
+    mat("olivetti", faces=upright.transpose(0, 2, 1).reshape(20, 4096).T)
+    overlap = np.zeros((48, 64))  # how much of each new row lies in each old one
+    for new in range(48):
+        for old in range(64):
+            low, high = max(new * 4 / 3, old), min((new + 1) * 4 / 3, old + 1)
+            overlap[new, old] = max(high - low, 0) * 3 / 4
+    expected = overlap @ upright @ overlap.T
+    places = {"train": range(7), "validation": [7], "test": [8, 9]}
+    for split, of_ten in places.items():
+        part = load("faces", split)
+        chosen = [10 * person + place for person in range(2) for place in of_ten]
+        assert (part.name, part.split, part.shape) == ("faces", split, (1, 48, 48))
+        assert part.images.dtype == torch.uint8
+        assert part.labels.tolist() == [number // 10 for number in chosen]
+        off = part.images[:, 0].numpy() - expected[chosen]
+        assert np.abs(off).max() <= 0.5 + 1e-9
+
+
+@needs_faces
+def test_real_faces_have_their_counts_and_stand_upright(monkeypatch):
+    monkeypatch.setenv("GANLIB_DATA", str(REAL_DATA))
+    parts = {split: load("faces", split) for split in SPLITS}
+    assert {split: tuple(part.images.shape) for split, part in parts.items()} == {
+        "train": (280, 1, 48, 48),
+        "validation": (40, 1, 48, 48),
+        "test": (80, 1, 48, 48),
+    }
+    for split, each in {"train": 7, "validation": 1, "test": 2}.items():
+        assert parts[split].labels.bincount().tolist() == [each] * 40
+    mean = parts["train"].images.double().mean((0, 1))
+    # A face is nearly the same mirrored left to right, and quite another upside down
+    left_right, up_down = ((mean - mean.flip(axis)).abs().mean() for axis in (1, 0))
+    assert 2 * left_right < up_down
+    assert mean[:24, 16:32].mean() > mean[24:, 16:32].mean() + 20  # light forehead, dark mouth
+
+
+FOLDS = np.array(  # a column a fold: 0 no label, 1 train, 2 validation, 3 test
+    [[0, 0, 0, 0, 0], [1, 2, 3, 1, 2], [2, 3, 1, 2, 3], [3, 1, 2, 3, 1], [3, 3, 2, 1, 2]],
+    np.uint8,
+)
+
+
+@pytest.fixture
+def tfd(mat):
+    """Five faces laid out as in the file of the Toronto Face Database."""
+    images = np.random.default_rng(0).integers(0, 256, (5, 48, 48), np.uint8)
+    expressions = np.array([[-1], [1], [7], [3], [2]], np.int16)
+    path = mat("tfd", images=images, labs_ex=expressions, labs_id=expressions, folds=FOLDS)
+    return images, expressions.ravel() - 1, path
+
+
+@pytest.mark.parametrize("fold", range(1, 6))
+def test_tfd_trains_on_unlabelled_faces_and_is_scored_on_those_of_a_fold(tfd, fold):
+    images, expressions, _ = tfd
+    for split, number in {"train": 0, "validation": 2, "test": 3}.items():
+        part, chosen = load(f"tfd-{fold}", split), FOLDS[:, fold - 1] == number
+        assert (part.name, part.split, part.shape) == (f"tfd-{fold}", split, (1, 48, 48))
+        assert part.images.dtype == torch.uint8
+        assert np.array_equal(part.images[:, 0], images[chosen])
+        if split == "train":
+            assert (part.labels, part.classes) == (None, ())
+        else:
+            assert part.labels.tolist() == expressions[chosen].tolist()
+            assert part.classes == tuple("0123456")
+
+
+def test_another_tfd_file_is_refused_by_its_checksum(tfd):
+    path = tfd[-1]
+    path.write_bytes(corrupt(path.read_bytes()))
+    found = hashlib.md5(path.read_bytes()).hexdigest()
+    with pytest.raises(ValueError, match=f"TFD_48x48.mat is not .* its MD5 is {found}"):
+        load("tfd-1")
+
+
+def test_tfd_is_read_from_the_cache_and_checked_there(tfd, tmp_path, monkeypatch):
+    cached = tmp_path / "cache" / "ganlib" / "tfd" / "TFD_48x48.mat"
+    cached.parent.mkdir(parents=True)
+    os.replace(tfd[-1], cached)
+    assert len(load("tfd-1")) == 1
+    cached.write_bytes(truncated(cached.read_bytes()))
+    with pytest.raises(ValueError, match="truncated, corrupt or another"):
+        load("tfd-1")
+
+
+def test_missing_tfd_is_never_downloaded_and_says_where_to_put_it(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"tfd is not at hand\.") as caught:
+        load("tfd-3")
+    message = str(caught.value)
+    assert "TFD_48x48.mat is not public" in message
+    assert str(tmp_path / "cache" / "ganlib" / "tfd") in message
+    assert "http" not in message
 
 
 # The reader's own folder -------------------------------------------------------------------------
@@ -447,7 +582,8 @@ def test_truncated_image_is_refused_by_name(tmp_path, suffix, keep):
     path = tmp_path / f"1.{suffix}"
     content = path.read_bytes()
     path.write_bytes(content[: int(keep * len(content))])
-    with pytest.raises(ValueError, match=f"1.{suffix} is not a readable image"):
+    # a bitmap that ends within its palette passes for one in colour
+    with pytest.raises(ValueError, match=f"1.{suffix} is (not a readable image|7×5 RGB)"):
         load(tmp_path)
 
 
@@ -664,6 +800,170 @@ def test_batch_size_beyond_the_data_is_refused(batch_size):
 def test_batch_size_that_the_processes_cannot_share_is_refused():
     with pytest.raises(ValueError, match="a multiple of the 2 processes, got 3"):
         deal(5, 3, 0, world_size=2)
+
+
+# Image files and their minibatches ---------------------------------------------------------------
+
+
+def write_many(folder, n=23, shape=(5, 7, 3)):
+    write(folder, np.random.default_rng(1).integers(0, 256, (n, *shape), np.uint8))
+    return sorted(folder.iterdir())
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (5, 7, 3)], ids=["grey", "RGB"])
+def test_image_files_are_the_loaded_folder_decoded_when_asked(tmp_path, shape):
+    write_many(tmp_path, shape=shape)
+    loaded, streamed = load(tmp_path), stream(tmp_path)
+    files = streamed.images
+    assert isinstance(files, ImageFiles)
+    assert (len(streamed), streamed.shape) == (23, loaded.shape)
+    assert (files.shape, files.dtype) == (loaded.images.shape, torch.uint8)
+    for index in (0, 22, -1, slice(None), slice(3, 9), slice(None, None, 5), slice(9, 3)):
+        assert torch.equal(files[index], loaded.images[index])
+    with pytest.raises(IndexError):
+        files[23]
+
+
+def test_streamed_folders_have_the_splits_and_classes_of_loaded_ones(tmp_path):
+    for split, names in {"train": "ab", "test": "b"}.items():
+        for name in names:
+            write(tmp_path / split / name, GREY)
+    for split in ("train", "test"):
+        loaded, streamed = load(tmp_path, split), stream(str(tmp_path), split)
+        assert torch.equal(streamed.images[:], loaded.images)
+        assert torch.equal(streamed.labels, loaded.labels)
+        assert streamed.classes == loaded.classes == ("a", "b")
+    with pytest.raises(ValueError, match="has no 'validation' split"):
+        stream(tmp_path, "validation")
+
+
+def test_what_cannot_be_streamed_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"folder must be the path of a folder .* got 'digits'"):
+        stream("digits")
+    with pytest.raises(ValueError, match="one of train, validation, test, got 'all'"):
+        stream(tmp_path, "all")
+    with pytest.raises(ValueError, match="files must hold at least one path, got none"):
+        ImageFiles([])
+
+
+def test_image_files_of_several_sizes_are_refused_at_once(tmp_path):
+    write(tmp_path, [*GREY[:2], GREY[0].T])
+    with pytest.raises(ValueError, match=r"0.png is 7×5 grey, .*2.png is 5×7 grey"):
+        stream(tmp_path)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_image_that_is_damaged_or_changed_is_named_when_it_is_decoded(tmp_path, workers):
+    paths = write_many(tmp_path, n=3)
+    files = ImageFiles(paths, workers)
+    batches = minibatches(files, None, 3, 0)
+    Image.fromarray(GREY[0]).save(paths[1])
+    with pytest.raises(ValueError, match=r"1\.png .*it was 7×5 RGB, it is 7×5 grey"):
+        batches[0]
+    paths[1].write_bytes(paths[2].read_bytes()[:80])
+    with pytest.raises(ValueError, match=r"1\.png is not a readable image"):
+        batches[0]
+    paths[1].write_bytes(paths[2].read_bytes())
+    assert batches[0][0].shape == (3, 3, 5, 7)
+    batches.close()
+
+
+def test_fingerprint_sees_pixels_names_and_order_but_not_the_folder(tmp_path):
+    paths = write_many(tmp_path / "here", n=4)
+    mark = ImageFiles(paths).fingerprint
+    shutil.copytree(tmp_path / "here", tmp_path / "there")
+    there = sorted((tmp_path / "there").iterdir())
+    assert ImageFiles(there).fingerprint == mark
+    assert ImageFiles(there[::-1]).fingerprint != mark
+    assert ImageFiles(there[:3]).fingerprint != mark
+    image = np.array(Image.open(there[0]))
+    image[0, 0, 0] ^= 1
+    Image.fromarray(image).save(there[0])
+    assert ImageFiles(there).fingerprint != mark
+    os.replace(paths[3], tmp_path / "here" / "9.png")
+    assert ImageFiles([*paths[:3], tmp_path / "here" / "9.png"]).fingerprint != mark
+
+
+def same(got, expected):
+    (x, y), (x_expected, y_expected) = got, expected
+    return (
+        x.dtype == x_expected.dtype
+        and torch.equal(x, x_expected)
+        and len(y) == len(y_expected)
+        and all(torch.equal(a, b) for a, b in zip(y, y_expected))
+    )
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+@pytest.mark.parametrize("conditions", [None, torch.arange(23)])
+def test_streamed_minibatches_are_those_of_the_loaded_images_bit_for_bit(
+    tmp_path, workers, conditions
+):
+    files, others = ImageFiles(write_many(tmp_path), workers), multiprocessing.active_children()
+    for seed, dtype, rank, world_size in [
+        (0, torch.float32, 0, 1), (2**40, torch.float64, 0, 2), (1, torch.float32, 1, 2),
+    ]:  # fmt: skip
+        arguments = (conditions, 6, seed, dtype, rank, world_size)
+        of_files, of_tensor = minibatches(files, *arguments), minibatches(files[:], *arguments)
+        for n in [*range(8), 8, 3, 4, 4, 20, 21]:  # over epochs, back, again, and far ahead
+            assert same(of_files[n], of_tensor[n])
+        of_files.close()
+        assert same(of_files[5], of_tensor[5])
+        assert len(multiprocessing.active_children()) == len(others) + workers
+        of_files.close()
+        assert set(multiprocessing.active_children()) <= set(others)
+
+
+def test_minibatches_in_order_start_workers_once(tmp_path, monkeypatch):
+    files, started = ImageFiles(write_many(tmp_path), 0), []
+    make = StreamedMinibatches._loader
+    monkeypatch.setattr(
+        StreamedMinibatches, "_loader", lambda self, n: started.append(n) or make(self, n)
+    )
+    batches = minibatches(files, None, 5, 0)
+    for n in [2, 3, 4, 5, 6, 1, 2]:
+        batches[n]
+    assert started == [2, 1]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_streaming_leaves_the_random_state_alone(tmp_path, workers):
+    batches = minibatches(ImageFiles(write_many(tmp_path), workers), None, 5, 0)
+    before = torch.get_rng_state()
+    for n in range(6):
+        batches[n]
+    batches.close()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_workers_outlive_ctrl_c(tmp_path):
+    """A terminal sends it to every process of its group; the parent wants to finish its step."""
+    files = ImageFiles(write_many(tmp_path), 2)
+    batches, expected = minibatches(files, None, 5, 0), minibatches(files[:], None, 5, 0)
+    others = set(multiprocessing.active_children())
+    batches[0]
+    for worker in set(multiprocessing.active_children()) - others:
+        os.kill(worker.pid, signal.SIGINT)
+    for n in range(1, 12):
+        assert same(batches[n], expected[n])
+    batches.close()
+
+
+def test_image_files_for_another_device_are_the_same_files(tmp_path):
+    files = ImageFiles(write_many(tmp_path), 0)
+    there = files.to("meta")
+    assert (there.device.type, files.device.type) == ("meta", "cpu")
+    assert there.fingerprint == files.fingerprint
+    assert minibatches(there, None, 5, 0)[0][0].device.type == "meta"
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "world_size", "message"),
+    [(24, 1, "from 1 to 23"), (0, 1, "from 1 to 23"), (5, 2, "multiple of the 2 processes, got 5")],
+)
+def test_impossible_streamed_minibatches_are_refused(tmp_path, batch_size, world_size, message):
+    with pytest.raises(ValueError, match=message):
+        minibatches(ImageFiles(write_many(tmp_path)), None, batch_size, 0, world_size=world_size)
 
 
 # Seeds -------------------------------------------------------------------------------------------
