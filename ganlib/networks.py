@@ -7,7 +7,7 @@ network an attribute `config`, the plain values that `build` makes it again from
 import json
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -27,6 +27,7 @@ __all__ = [
     "MaxoutDiscriminator",
     "Noise",
     "build",
+    "limit_norms",
     "load_network",
     "mode",
     "save_network",
@@ -96,21 +97,38 @@ def _init_uniform(module: nn.Module, bound: float) -> None:
             nn.init.uniform_(parameter, -bound, bound)
 
 
+@torch.no_grad()
+def _init_sparse(layer: nn.Linear, inputs: int) -> None:
+    """Draw each unit's weights from N(0, 1) for some inputs of its own, and set the others to 0."""
+    chosen = torch.rand_like(layer.weight).topk(inputs, dim=1).indices
+    layer.weight.zero_().scatter_(1, chosen, torch.randn(chosen.shape))
+
+
+_ACTIVATIONS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid}
+
+
 class MLPGenerator(_Network):
-    """z → x through fully connected ReLU layers.
+    """z → x through fully connected layers.
 
     The 2014 paper's generator for MNIST is `MLPGenerator(Noise(100, "uniform"), (1, 28, 28),
-    hidden=(1200, 1200), init=0.05)` after `start_at_mean(images)`.
+    hidden=(1200, 1200), init=0.05)` after `start_at_mean(images)`; its first one for faces is
+    `MLPGenerator(Noise(100), (1, 48, 48), hidden=(8000, 8000), init=0.05,
+    activations=("relu", "sigmoid"), sparse=100)`.
 
     Args:
         noise: The distribution p_z of z.
         shape: Shape of one sample, such as (1, 28, 28), or (1,) on the line.
         hidden: Width of each hidden layer.
         output: "sigmoid" for images in [0, 1], "identity" for any real number.
-        init: Weights start in U(−init, init), biases at 0; PyTorch's default without it.
+        init: Weights start in U(−init, init), biases at 0, those of hidden sigmoids at −2;
+            PyTorch's default without it.
+        activations: "relu" or "sigmoid" for each hidden layer; "relu" for all without it.
+        sparse: Each output starts with this many weights from N(0, 1), at inputs of its own, and
+            the others at 0; as `init` says without it.
 
     Raises:
-        ValueError: `output` is neither of the two.
+        ValueError: `output` is neither of the two; `activations` does not give each hidden layer
+            one of the two; `sparse` is not from 1 to the width of the last hidden layer.
     """
 
     def __init__(
@@ -120,26 +138,45 @@ class MLPGenerator(_Network):
         hidden: Sequence[int] = (256, 256),
         output: str = "sigmoid",
         init: float | None = None,
+        activations: Sequence[str] | None = None,
+        sparse: int | None = None,
     ):
+        activations = ["relu"] * len(hidden) if activations is None else list(activations)
         super().__init__(
             noise={"dim": noise.dim, "distribution": noise.distribution},
             shape=list(shape),
             hidden=list(hidden),
             output=output,
             init=init,
+            activations=activations,
+            sparse=sparse,
         )
         if output not in ("sigmoid", "identity"):
             raise ValueError(f"output must be 'sigmoid' or 'identity', got {output!r}")
+        if len(activations) != len(hidden) or not set(activations) <= set(_ACTIVATIONS):
+            raise ValueError(
+                f"activations must be 'relu' or 'sigmoid' for each of {len(hidden)} hidden layers, "
+                f"got {activations}"
+            )
         self.noise = noise
         self.shape = tuple(shape)
         widths = [noise.dim, *hidden]
+        if sparse is not None and not 1 <= sparse <= widths[-1]:
+            raise ValueError(
+                f"sparse must be from 1 to {widths[-1]} (the outputs' inputs), got {sparse}"
+            )
         self.hidden = nn.Sequential()
-        for before, after in pairwise(widths):
-            self.hidden.extend([nn.Linear(before, after), nn.ReLU()])
+        for (before, after), activation in zip(pairwise(widths), activations, strict=True):
+            self.hidden.extend([nn.Linear(before, after), _ACTIVATIONS[activation]()])
         self.last = nn.Linear(widths[-1], math.prod(shape))
         self.output = nn.Sigmoid() if output == "sigmoid" else nn.Identity()
         if init is not None:
             _init_uniform(self, init)
+            for layer, activation in zip(self.hidden[::2], activations, strict=True):
+                if activation == "sigmoid":
+                    nn.init.constant_(layer.bias, -2)
+        if sparse is not None:
+            _init_sparse(self.last, sparse)
 
     def forward(self, z: Tensor) -> Tensor:
         """(N, noise.dim) → (N, *shape)."""
@@ -167,6 +204,26 @@ class MLPGenerator(_Network):
             )
         mean = images.flatten(1).double().mean(0) / (255 if images.dtype == torch.uint8 else 1)
         self.last.bias.copy_(torch.logit(mean, eps=1e-7))
+
+    def go_on_from(self, other: "MLPGenerator") -> None:
+        """Take over another generator as the top of this one, which then feeds it instead of noise.
+
+        So the code released with the 2014 paper makes its second generator of faces.
+
+        Args:
+            other: Its layers become the last of this one.
+
+        Raises:
+            ValueError: The last layers here have other widths or activations.
+        """
+        cut = max(len(self.hidden) - len(other.hidden), 0)
+        top = nn.Sequential(*self.hidden[cut:])  # counted from 0 again
+        feeds = self.hidden[cut - 2].out_features if cut else self.noise.dim
+        here, there = [top, self.last, self.output], [other.hidden, other.last, other.output]
+        if feeds != other.noise.dim or repr(here) != repr(there):
+            raise ValueError(f"other must be the top of this generator, {self}, got {other}")
+        top.load_state_dict(other.hidden.state_dict())
+        self.last.load_state_dict(other.last.state_dict())
 
 
 class MLPDiscriminator(_Network):
@@ -317,6 +374,27 @@ class Classifier(_Network):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) → (N, classes) logits."""
         return self.last(self.features(x)[:, 48:])
+
+
+@torch.no_grad()
+def limit_norms(weights: Iterable[Tensor], largest: float) -> None:
+    """Scale the weights that enter a unit down, where their Euclidean norm exceeds the largest.
+
+    The max-norm constraint of Srebro & Shraibman (2005) in the form of Hinton et al. (2012),
+    applied after every step. A maxout unit's affine maps count as units of their own.
+
+    Args:
+        weights: Changed in place. Matrices have a row a unit; vectors, such as biases, stay.
+        largest: The norm allowed.
+
+    Raises:
+        ValueError: `largest` is not positive.
+    """
+    if not largest > 0:
+        raise ValueError(f"largest must be positive, got {largest}")
+    for weight in weights:
+        if weight.ndim > 1:
+            weight.renorm_(2, 0, largest)
 
 
 _NETWORKS = {

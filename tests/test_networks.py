@@ -19,6 +19,7 @@ from ganlib.networks import (
     MLPGenerator,
     Noise,
     build,
+    limit_norms,
     load_network,
     mode,
     save_network,
@@ -27,6 +28,9 @@ from ganlib.networks import (
 few = settings(deadline=None, max_examples=30)
 NETWORKS = {
     "generator": lambda: MLPGenerator(Noise(3, "uniform"), (1, 2, 2), (5, 4), init=0.1),
+    "generator of faces": lambda: MLPGenerator(
+        Noise(3), (1, 2, 2), (5, 4), init=0.1, activations=("relu", "sigmoid"), sparse=3
+    ),
     "generator of numbers": lambda: MLPGenerator(Noise(2), (1,), (), output="identity"),
     "discriminator": lambda: MLPDiscriminator((1, 2, 2), (5, 4), dropout=0.3),
     "maxout discriminator": lambda: MaxoutDiscriminator((2, 2), (3,), 2, 0.7, 0.6, 0.1),
@@ -171,6 +175,122 @@ def test_paper_pair_starts_uniform_with_biases_0():
                 assert -bound * wide >= parameter.min() >= -bound
                 spread = parameter.std().item() / (bound / math.sqrt(3))
                 assert spread == pytest.approx(1, abs=3 / math.sqrt(parameter.numel()))
+
+
+def faces_generator(noise=100, hidden=(80, 300), activations=("relu", "sigmoid")):
+    torch.manual_seed(0)
+    return MLPGenerator(
+        Noise(noise), (1, 30, 30), hidden, init=0.05, activations=activations, sparse=100
+    )
+
+
+def test_generator_of_faces_is_its_layers_written_out():
+    G = faces_generator(3, hidden=(120, 110))
+    z = torch.randn(6, 3)
+    first, _, second, _ = G.hidden
+    h = (z @ first.weight.T + first.bias).clamp(min=0)
+    h = 1 / (1 + torch.exp(-(h @ second.weight.T + second.bias)))
+    x = 1 / (1 + torch.exp(-(h @ G.last.weight.T + G.last.bias)))
+    torch.testing.assert_close(G(z), x.reshape(6, 1, 30, 30))
+
+
+def test_generator_of_faces_starts_as_the_released_one():
+    G = faces_generator()
+    first, _, second, _ = G.hidden
+    for layer, bias in ((first, 0), (second, -2)):
+        assert 0.0495 < layer.weight.abs().max() <= 0.05
+        assert (layer.bias == bias).all()
+    weight = G.last.weight
+    assert (weight != 0).sum(1).tolist() == [100] * 900
+    # each input is as likely as another: 900 draws of 100 out of 300
+    assert ((weight != 0).sum(0) - 300).abs().max() < 5 * math.sqrt(900 * 1 / 3 * 2 / 3)
+    drawn = weight[weight != 0].double()
+    assert drawn.mean().abs() < 5 / math.sqrt(len(drawn))
+    assert (drawn.square().mean() - 1).abs() < 5 * math.sqrt(2 / len(drawn))
+    assert (drawn**4).mean().item() == pytest.approx(3, abs=0.2)
+    assert (G.last.bias == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"activations": ["relu"]}, r"for each of 2 hidden layers, got \['relu'\]"),
+        ({"activations": ["relu", "tanh"]}, "activations must be 'relu' or 'sigmoid' for each"),
+        ({"sparse": 0}, r"sparse must be from 1 to 4 \(the outputs' inputs\), got 0"),
+        ({"sparse": 5}, "sparse must be from 1 to 4"),
+    ],
+)
+def test_impossible_layers_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        MLPGenerator(Noise(2), (1,), (3, 4), **arguments)
+
+
+def test_generator_goes_on_from_another():
+    top = faces_generator(40, hidden=(70, 110))
+    G = faces_generator(3, (50, 40, 70, 110), ("relu", "sigmoid") * 2)
+    below = bits(G.hidden[:4])
+    G.go_on_from(top)
+    assert [*bits(G.hidden[4:]).values()] == [*bits(top.hidden).values()]
+    assert bits(G.last) == bits(top.last)
+    assert bits(G.hidden[:4]) == below
+    z = torch.randn(5, 3)
+    assert torch.equal(G(z), top(G.hidden[:4](z)))
+    with torch.no_grad():
+        G.last.bias.add_(1)
+    assert (top.last.bias == 0).all()  # a copy
+
+
+@pytest.mark.parametrize(
+    ("noise", "hidden", "activations"),
+    [
+        (3, (50, 41, 70, 110), ("relu", "sigmoid") * 2),
+        (3, (50, 40, 71, 110), ("relu", "sigmoid") * 2),
+        (3, (50, 40, 70, 110), ("relu", "sigmoid", "sigmoid", "sigmoid")),
+        (3, (110,), ("sigmoid",)),
+        (3, (70, 110), ("relu", "sigmoid")),
+    ],
+)
+def test_generator_that_does_not_end_in_the_other_is_refused(noise, hidden, activations):
+    with pytest.raises(ValueError, match="other must be the top of this generator"):
+        faces_generator(noise, hidden, activations).go_on_from(
+            faces_generator(40, hidden=(70, 110))
+        )
+
+
+# Max norm ----------------------------------------------------------------------------------------
+
+
+@few
+@given(st.integers(0, 99), st.floats(0.1, 3))
+def test_limited_norms_scale_long_rows_and_leave_the_others(seed, largest):
+    torch.manual_seed(seed)
+    weight = torch.randn(6, 4) * torch.rand(6, 1) * 3
+    weight[0] = 0
+    before, bias = weight.clone(), torch.full((3,), 9.0)
+    limit_norms([weight, bias], largest)
+    for row, was in zip(weight, before):
+        norm = math.sqrt(sum(float(w) ** 2 for w in was))
+        if norm > largest * (1 + 1e-6):
+            torch.testing.assert_close(row, was * (largest / norm))
+        elif norm < largest * (1 - 1e-6):
+            assert torch.equal(row, was)
+    assert (bias == 9).all()
+
+
+def test_each_piece_of_a_maxout_unit_and_each_filter_has_a_norm_of_its_own():
+    layer, filters = Maxout(3, 2, 5), torch.ones(4, 3, 2, 2)
+    filters = filters.to(memory_format=torch.channels_last).requires_grad_()
+    nn.init.constant_(layer.weight, 0.4)
+    limit_norms([*layer.parameters(), filters], 0.5)
+    assert layer.weight.shape == (10, 3)
+    for weight in (layer.weight, filters.flatten(1)):
+        torch.testing.assert_close(weight.norm(dim=1), torch.full((len(weight),), 0.5))
+
+
+@pytest.mark.parametrize("largest", [0, -1.0, float("nan")])
+def test_norm_that_is_not_positive_is_refused(largest):
+    with pytest.raises(ValueError, match=f"largest must be positive, got {largest}"):
+        limit_norms([torch.ones(2, 2)], largest)
 
 
 # Dropout -----------------------------------------------------------------------------------------
