@@ -3,16 +3,17 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ganlib.data import derive_seed, load
-from ganlib.networks import build
-from ganlib.training import Game, Schedule, train
+from ganlib.data import Data, derive_seed, load
+from ganlib.networks import build, limit_norms
+from ganlib.training import CHECKPOINT, Game, Schedule, train
 
-__all__ = ["RECIPES", "Recipe", "fast_schedule", "paper_schedule"]
+__all__ = ["RECIPES", "Recipe", "fast_schedule", "paper_schedule", "tfd_schedule"]
 
 
 def paper_schedule(step: int) -> dict[str, float]:
@@ -34,6 +35,15 @@ def fast_schedule(step: int) -> dict[str, float]:
     return {"lr": 0.2 / 1.000004**step, "momentum": 0.5 if step < 500 else 0.7}
 
 
+def tfd_schedule(step: int) -> dict[str, float]:
+    """Learning rate and momentum of both TFD recipes released with the 2014 paper.
+
+    As `paper_schedule`, but from 0.05 and by epochs of 980 steps (98,058 images).
+    """
+    done = min(step // 980 / 249, 1)
+    return {"lr": max(0.05 / 1.000004**step, 1e-6), "momentum": 0.5 + 0.2 * done}
+
+
 @dataclass(frozen=True)
 class Recipe:
     """One experiment.
@@ -51,6 +61,8 @@ class Recipe:
         schedule: step → hyper-parameters of both optimisers, or None.
         rate_D: D's learning rate as a share of G's.
         training: Further arguments of `ganlib.train`.
+        max_norm: Largest norm of the weights that enter a unit, after every step; or None.
+        first: A recipe to run before; its generator becomes the top of this one's. Or None.
     """
 
     summary: str
@@ -66,6 +78,8 @@ class Recipe:
     schedule: Callable[[int], dict[str, float]] | None = None
     rate_D: float = 1.0
     training: dict = field(default_factory=dict)
+    max_norm: float | None = None
+    first: "Recipe | None" = None
 
     def players(self, images: Tensor, seed: int = 0) -> tuple[nn.Module, nn.Module]:
         """G and D for images of this shape, with the first weights that the seed gives."""
@@ -75,7 +89,8 @@ class Recipe:
             G = build({**self.generator, "shape": shape})
             D = build({**self.discriminator, "shape": shape})
         if self.start_at_mean:
-            G.start_at_mean(images)
+            few = slice(None, None, max(len(images) // 1000, 1))  # of what must be decoded
+            G.start_at_mean(images if isinstance(images, Tensor) else images[few])
         return G, D
 
     def _scaled(self, rate: float, step: int) -> dict[str, float]:
@@ -83,11 +98,11 @@ class Recipe:
         return values | {"lr": rate * values["lr"]}
 
     def run(self, *, data=None, steps: int | None = None, seed: int = 0, **options) -> Game:
-        """Train by this recipe.
+        """Train by this recipe, and by the first one before, into the folder `first` of `out`.
 
         Args:
-            data: Another source for `load`.
-            steps: Another length.
+            data: Another source for `load`, or `Data`.
+            steps: Another length; the first recipe's, too, where it is shorter.
             seed: Of the first weights, the shuffles, the noise and the dropout.
             options: Arguments of `ganlib.train`: batch_size, fabric, out, log_every, ...
 
@@ -98,18 +113,24 @@ class Recipe:
             ValueError, FileNotFoundError, FloatingPointError, KeyboardInterrupt: As `load` and
                 `train` do.
         """
-        images = load(self.data if data is None else data).images
-        G, D = self.players(images, seed)
+        data = self.data if data is None else data
+        data = data if isinstance(data, Data) else load(data)
+        G, D = self.players(data.images, seed)
+        out = options.get("out")
+        if self.first and not (out and (Path(out) / CHECKPOINT).exists()):
+            G.go_on_from(self._run_first(data, steps, seed, options).generator)
         optimizers, schedulers = [], []
         for player, rate in ((G, 1.0), (D, self.rate_D)):
             its_options = self.options | {"lr": rate * self.options["lr"]}
             optimizers.append(self.optimizer(player.parameters(), **its_options))
             if self.schedule:
                 schedulers.append(Schedule(optimizers[-1], partial(self._scaled, rate)))
+            if self.max_norm:
+                _keep_norms(optimizers[-1], self.max_norm)
         return train(
             G,
             D,
-            images,
+            data.images,
             steps=self.steps if steps is None else steps,
             optimizer_G=optimizers[0],
             optimizer_D=optimizers[1],
@@ -117,6 +138,25 @@ class Recipe:
             seed=seed,
             **(self.training | options),
         )
+
+    def _run_first(self, data: Data, steps: int | None, seed: int, options: dict) -> Game:
+        own = {name: value for name, value in options.items() if name != "on_log"}
+        if own.get("out"):
+            own["out"] = Path(own["out"]) / "first"
+        steps = self.first.steps if steps is None else min(steps, self.first.steps)
+        return self.first.run(data=data, steps=steps, seed=seed, **own)
+
+
+def _keep_norms(optimizer: Optimizer, largest: float) -> None:
+    """Limit the norms after every step, by an entry of the optimiser that its state keeps."""
+    for group in optimizer.param_groups:
+        group["max_norm"] = largest
+
+    def limit(optimizer, *_):
+        for group in optimizer.param_groups:
+            limit_norms(group["params"], group["max_norm"])
+
+    optimizer.register_step_post_hook(limit)
 
 
 _PAPER = Recipe(
@@ -138,6 +178,30 @@ _PAPER = Recipe(
     schedule=paper_schedule,
     rate_D=0.5,  # the released code halves D's loss, which with SGD is the same
     training={"batch_size": 100, "simultaneous": True, "log_every": 100},
+)
+
+_TFD_FIRST = Recipe(
+    summary="the first stage of the 2014 paper's pair for faces",
+    data="tfd-1",
+    generator={
+        "network": "MLPGenerator",
+        "noise": {"dim": 100, "distribution": "normal"},
+        "hidden": [8000, 8000],
+        "activations": ["relu", "sigmoid"],
+        "init": 0.05,
+        "sparse": 100,
+    },
+    discriminator={"network": "MaxoutDiscriminator", "units": [1200, 1200]},
+    optimizer=torch.optim.SGD,
+    options={"lr": 0.05, "momentum": 0.5, "fused": True},
+    steps=49_000,
+    length="50 epochs",
+    time="a day on one core, by the pace of its first steps",
+    start_at_mean=True,
+    schedule=tfd_schedule,
+    rate_D=0.5,
+    training=_PAPER.training,
+    max_norm=1.9365,
 )
 
 RECIPES = {
@@ -170,5 +234,25 @@ RECIPES = {
     ),
     "fashion-mnist": replace(
         _PAPER, summary="the same pair on 28×28 pictures of clothes", data="fashion-mnist"
+    ),
+    "tfd": replace(
+        _TFD_FIRST,
+        summary="the 2014 paper's pair for the Toronto faces, by its released hyper-parameters",
+        generator=_TFD_FIRST.generator
+        | {"hidden": [8000, 100, 8000, 8000], "activations": ["relu", "sigmoid"] * 2},
+        steps=21_560,
+        length="22 epochs, after 50 of a first stage",
+        time="32 hours on one core with the first stage, by the pace of its first steps",
+        first=_TFD_FIRST,
+    ),
+    "faces": replace(
+        _TFD_FIRST,
+        summary="a public stand-in for tfd: a small pair, by its rates, on 280 Olivetti faces",
+        data="faces",
+        generator=_PAPER.generator | {"noise": _TFD_FIRST.generator["noise"]},
+        discriminator={"network": "MaxoutDiscriminator", "init": 0.02},  # 0.005 waits for long
+        steps=6000,
+        length="3,000 epochs",
+        time="about 5 minutes on one core, by the pace of its first steps",
     ),
 }

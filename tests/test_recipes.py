@@ -1,19 +1,35 @@
 """The recipes: what they say is what they run."""
 
 import math
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
+from PIL import Image
 
 import ganlib
-from ganlib.recipes import RECIPES, paper_schedule
+from ganlib.data import Data
+from ganlib.recipes import RECIPES, paper_schedule, tfd_schedule
 
 MNIST_LIKE = (torch.rand(200, 1, 28, 28, generator=torch.Generator().manual_seed(0)) * 255).byte()
 
 
+def narrow(recipe):
+    """The same recipe with no layer of more than 160 units."""
+    units = recipe.discriminator.get("units", (160, 160))
+    return replace(
+        recipe,
+        generator=recipe.generator | {"hidden": [min(w, 160) for w in recipe.generator["hidden"]]},
+        discriminator=recipe.discriminator | {"units": [min(w, 160) for w in units]},
+        first=recipe.first and narrow(recipe.first),
+    )
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_trains(name, tmp_path):
-    game = RECIPES[name].run(data=MNIST_LIKE, steps=2, out=tmp_path, log_every=1)
+    recipe = narrow(RECIPES[name]) if RECIPES[name].first else RECIPES[name]
+    game = recipe.run(data=MNIST_LIKE, steps=2, out=tmp_path, log_every=1)
     assert game.step == 2
     assert ganlib.sample(game.generator, 3).shape == (3, 1, 28, 28)
 
@@ -103,3 +119,118 @@ def test_half_the_rate_is_half_the_loss():
             expected = moved
     for one, other in zip(moved, expected):
         torch.testing.assert_close(one, other)
+
+
+# Faces: max norm, and one recipe after another ---------------------------------------------------
+
+TFD = narrow(RECIPES["tfd"])
+LIMIT = 1.9365
+
+
+def test_tfd_is_the_released_recipe():
+    second, first = RECIPES["tfd"], RECIPES["tfd"].first
+    assert first.generator["hidden"] == [8000, 8000]
+    assert second.generator["hidden"] == [8000, 100, 8000, 8000]
+    for recipe, activations in ((first, ["relu", "sigmoid"]), (second, ["relu", "sigmoid"] * 2)):
+        assert recipe.generator["activations"] == activations
+        assert recipe.generator["noise"] == {"dim": 100, "distribution": "normal"}
+        assert recipe.discriminator == {"network": "MaxoutDiscriminator", "units": [1200, 1200]}
+        assert (recipe.optimizer, recipe.max_norm) == (torch.optim.SGD, LIMIT)
+        assert recipe.training["simultaneous"]
+        assert recipe.training["batch_size"] == 100
+    assert (first.steps, second.steps) == (50 * 980, 22 * 980)
+
+
+def test_the_schedule_for_faces():
+    assert tfd_schedule(0) == {"lr": 0.05, "momentum": 0.5}
+    assert tfd_schedule(979)["momentum"] == 0.5
+    assert math.isclose(tfd_schedule(249 * 980)["momentum"], 0.7)
+    assert math.isclose(tfd_schedule(1000)["lr"], 0.05 * math.exp(-1000 * math.log(1.000004)))
+    assert tfd_schedule(10**7)["lr"] == 1e-6
+
+
+def norms(network):
+    return torch.cat([w.double().norm(dim=1) for w in network.parameters() if w.ndim > 1])
+
+
+def test_no_norm_ever_exceeds_the_largest():
+    G, _ = TFD.first.players(MNIST_LIKE)
+    assert norms(G).max() > 3 * LIMIT  # as the released weights start
+    seen = []
+    game = TFD.first.run(
+        data=MNIST_LIKE, steps=4, log_every=1,
+        on_log=lambda game: seen.append(max(norms(game.G).max(), norms(game.D).max()).item()),
+    )  # fmt: skip
+    assert len(seen) == 4
+    assert max(seen) <= LIMIT * (1 + 1e-6)
+    assert (norms(game.G) > LIMIT * (1 - 1e-6)).sum() >= 784  # the outputs
+    assert (norms(game.D) < LIMIT / 2).all()  # so these are as without a limit
+    alone = replace(TFD.first, max_norm=None).run(data=MNIST_LIKE, steps=1)
+    assert norms(alone.G).max() > 3 * LIMIT
+
+
+def test_a_run_goes_on_with_its_max_norm_alone(tmp_path):
+    TFD.first.run(data=MNIST_LIKE, steps=1, out=tmp_path)
+    other = replace(TFD.first, max_norm=1.0)
+    with pytest.raises(ValueError, match=r"optimizer_D: .*max_norm.*1.9365.*max_norm.* 1.0"):
+        other.run(data=MNIST_LIKE, steps=2, out=tmp_path)
+
+
+def test_the_second_stage_starts_on_top_of_the_first_and_trains_all_of_it(tmp_path):
+    still = replace(TFD, optimizer=torch.optim.SGD, options={"lr": 0.0}, schedule=None)
+    game = still.run(data=MNIST_LIKE, steps=2, out=tmp_path)
+    first = ganlib.load_network(tmp_path / "first" / "generator.safetensors")
+    h = game.G.hidden[:4](torch.randn(5, 100))
+    assert h.shape == (5, first.noise.dim)
+    top = game.G.output(game.G.last(game.G.hidden[4:](h)))
+    torch.testing.assert_close(top.unflatten(1, (1, 28, 28)), first(h))
+    for parameter in TFD.run(data=MNIST_LIKE, steps=2).G.parameters():
+        assert parameter.grad.any()
+
+
+def test_each_stage_has_its_own_length_or_the_shorter_one_asked_for(monkeypatch):
+    lengths = []
+
+    def note(G, D, images, *, steps, **_):
+        lengths.append(steps)
+        return SimpleNamespace(generator=G)
+
+    monkeypatch.setattr("ganlib.recipes.train", note)
+    for steps in (None, 3, 30_000):
+        TFD.run(data=MNIST_LIKE, steps=steps)
+    assert lengths == [49_000, 21_560, 3, 3, 30_000, 30_000]
+
+
+def test_a_run_of_two_stages_goes_on_from_where_it_stopped(tmp_path):
+    recipe = replace(TFD, steps=3, first=replace(TFD.first, steps=2))
+    options = {"data": MNIST_LIKE, "save_every": 1, "log_every": 1}
+    alone = recipe.run(**options).G
+
+    def stop(game):
+        if game.step == 2:
+            raise RuntimeError("stopped")
+
+    with pytest.raises(RuntimeError, match="stopped"):
+        recipe.first.run(out=tmp_path / "first", on_log=stop, **options)
+    with pytest.raises(RuntimeError, match="stopped"):
+        recipe.run(out=tmp_path, on_log=stop, **options)  # of the second stage alone
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "first").iterdir()}
+    again = recipe.run(out=tmp_path, **options).G
+    for one, other in zip(alone.parameters(), again.parameters()):
+        assert torch.equal(one, other)
+    assert kept == {path: path.stat().st_mtime_ns for path in (tmp_path / "first").iterdir()}
+
+
+def test_data_may_be_loaded_before():
+    part = Data("mine", "train", MNIST_LIKE)
+    one, other = (TFD.first.run(data=data, steps=1).G for data in (part, MNIST_LIKE))
+    assert torch.equal(one.last.weight, other.last.weight)
+
+
+def test_the_mean_of_image_files_is_that_of_evenly_spread_ones(tmp_path):
+    images = MNIST_LIKE.repeat(11, 1, 1, 1)[:2200]
+    for n, image in enumerate(images[:, 0]):
+        Image.fromarray(image.numpy()).save(tmp_path / f"{n:04}.bmp")
+    streamed, loaded = ganlib.stream(tmp_path).images, images[::2]
+    G, expected = (TFD.first.players(x)[0] for x in (streamed, loaded))
+    assert torch.equal(G.last.bias, expected.last.bias)
