@@ -14,7 +14,7 @@ import re
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from numbers import Integral
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from torch.optim import LBFGS, Adam, Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from tqdm import tqdm
 
-from ganlib.data import Minibatches, as_condition, derive_seed
+from ganlib.data import ImageFiles, as_condition, derive_seed, minibatches
 from ganlib.networks import mode, save_network
 from ganlib.objectives import GENERATOR_LOSSES, discriminator_loss, l1_loss
 
@@ -58,7 +58,7 @@ class Game:
         self,
         G: nn.Module,
         D: nn.Module,
-        x: Tensor,
+        x: Tensor | ImageFiles,
         y: Tensor | None,
         *,
         batch_size: int,
@@ -82,7 +82,7 @@ class Game:
         self.schedulers, self.seed = list(schedulers), seed
         self.parameters = {"G": _trainable(G), "D": _trainable(D)}
         self.like = self.parameters["G"][0].detach()  # z and x take its device and dtype
-        self.minibatches = Minibatches(
+        self.minibatches = minibatches(
             fabric.to_device(x),
             None if y is None else fabric.to_device(y),
             batch_size,
@@ -358,7 +358,7 @@ class Game:
 def train(
     G: nn.Module,  # (z, y) → samples; its attribute `noise` draws z
     D: nn.Module,  # (x, y) → logits
-    x: Tensor,  # the data
+    x: Tensor | ImageFiles,  # the data
     y: Tensor | None = None,  # their conditions; without them G takes z alone and D takes x alone
     *,
     steps: int,  # moves of G, counted from the very start when a run is resumed
@@ -389,7 +389,8 @@ def train(
     Args:
         G: Generator. `G(z)` or `G(z, y)` must have the shape of x.
         D: Discriminator. `D(x)` or `D(x, y)` are logits of any shape that starts with N.
-        x: (N, ...) uint8, used as float in [0, 1], or float, used as it is.
+        x: (N, ...) uint8, used as float in [0, 1], or float, used as it is; or image files, as
+            `ganlib.stream` finds them.
         y: (N, ...) whole numbers, such as classes, used as they are; or images, used as x is.
         steps, batch_size, k, loss, simultaneous, lambda_l1, optimizer_G, optimizer_D, schedulers,
             ema, ema_power, seed, fabric, log_every, on_log, out, save_every: See the comments.
@@ -448,7 +449,12 @@ def train(
         seed=seed,
         fabric=fabric,
     )
-    with _own_random_state(game.like), mode(G, D, training=True), _late_interrupts() as interrupts:
+    with (
+        closing(game.minibatches),
+        _own_random_state(game.like),
+        mode(G, D, training=True),
+        _late_interrupts() as interrupts,
+    ):
         _seed(game.like, derive_seed(seed, "noise", fabric.global_rank))
         if out is not None and (Path(out) / CHECKPOINT).exists():
             game.load(out)
@@ -535,10 +541,11 @@ def _check(G, D, x, y, k, loss, simultaneous, lambda_l1, ema, ema_power, fabric)
         )
     if not hasattr(G, "noise"):
         raise ValueError("G must have an attribute noise: a ganlib.Noise, or None if it takes no z")
-    if not isinstance(x, Tensor) or not (x.dtype == torch.uint8 or x.is_floating_point()):
-        got = x.dtype if isinstance(x, Tensor) else type(x).__name__
-        raise ValueError(f"x must be a tensor of uint8 or floats, got {got}")
-    if x.is_floating_point() and not x.isfinite().all():
+    known = isinstance(x, Tensor | ImageFiles)
+    if not known or not (x.dtype == torch.uint8 or x.dtype.is_floating_point):
+        got = x.dtype if known else type(x).__name__
+        raise ValueError(f"x must be a tensor of uint8 or floats, or image files, got {got}")
+    if x.dtype.is_floating_point and not x.isfinite().all():
         raise ValueError("x must be finite, got infinite or NaN values")
     if y is not None and not isinstance(y, Tensor):
         raise ValueError(f"y must be a tensor or None, got {type(y).__name__}")
@@ -635,7 +642,9 @@ def _describe_scheduler(scheduler) -> str:
     return f"{type(scheduler).__name__} {state} {values}"
 
 
-def _fingerprint(data: Tensor) -> str:
+def _fingerprint(data: Tensor | ImageFiles) -> str:
+    if isinstance(data, ImageFiles):
+        return f"{tuple(data.shape)} {data.dtype} files {data.fingerprint}"
     array = data.detach().cpu().contiguous()
     digest = hashlib.sha256(array.view(torch.uint8).numpy()).hexdigest()
     return f"{tuple(data.shape)} {data.dtype} {digest[:16]}"

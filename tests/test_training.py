@@ -1,6 +1,7 @@
 """The loop: what each move touches, what is logged, what is saved, and resuming bit for bit."""
 
 import copy
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lightning_fabric import Fabric
+from PIL import Image
 from torch import nn
 from torch.nn.functional import logsigmoid
 
@@ -814,6 +816,7 @@ TWO_PROCESSES = """
 import sys
 import ganlib, torch
 from lightning_fabric import Fabric
+from PIL import Image
 
 out, steps = sys.argv[1], int(sys.argv[2])
 fabric = Fabric(accelerator="cpu", devices=2)
@@ -874,3 +877,41 @@ def test_the_gradient_of_two_processes_is_that_of_the_joined_minibatch():
 
     parts = [gradient(slice(rank, None, 2)) for rank in (0, 1)]
     torch.testing.assert_close(sum(parts) / 2, gradient(slice(None)), rtol=0, atol=1e-12)
+
+
+# Data larger than memory -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def streamed(tmp_path):
+    """The digits as image files, and as a tensor."""
+    images, folder = ganlib.load("digits").images[:30], tmp_path / "images"
+    folder.mkdir()
+    for n, image in enumerate(images[:, 0]):
+        Image.fromarray(image.numpy()).save(folder / f"{n:02}.png")
+    return ganlib.stream(folder), images
+
+
+def play_digits(x, **options):
+    torch.manual_seed(0)
+    G = ganlib.MLPGenerator(ganlib.Noise(3), (1, 8, 8), (5,))
+    D = ganlib.MLPDiscriminator((1, 8, 8), (5,), dropout=0.2)
+    return ganlib.train(G, D, x, **{"steps": 11, "batch_size": 8} | options)
+
+
+def test_image_files_train_as_the_images_in_memory_bit_for_bit(streamed):
+    others = set(multiprocessing.active_children())
+    of_files, of_tensor = play_digits(streamed[0].images), play_digits(streamed[1])
+    for one, other in zip(of_files.G.parameters(), of_tensor.G.parameters()):
+        assert torch.equal(one, other)
+    assert set(multiprocessing.active_children()) <= others  # the workers ended with the run
+
+
+def test_a_run_on_image_files_goes_on_with_the_same_files_alone(streamed, tmp_path):
+    files, out = streamed[0].images, tmp_path / "run"
+    play_digits(files, steps=5, out=out)
+    again, alone = play_digits(files, out=out), play_digits(files)
+    for one, other in zip(again.G.parameters(), alone.G.parameters()):
+        assert torch.equal(one, other)
+    with pytest.raises(ValueError, match=r"x: the checkpoint has .* files .*, this run has"):
+        play_digits(type(files)(files.files[::-1]), out=out, steps=12)
