@@ -9,6 +9,7 @@ from ganlib.networks import (
     MLPGenerator,
     Noise,
     load_network,
+    pretrained,
     save_network,
 )
 from ganlib.recipes import RECIPES
@@ -32,6 +33,7 @@ __all__ = [
     "objectives",
     "parzen",
     "plot",
+    "pretrained",
     "sample",
     "save_network",
     "stream",

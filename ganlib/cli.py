@@ -110,6 +110,9 @@ def list_recipes():
     help="Folder of the run. If it holds a checkpoint, the run goes on from there.",
 )
 @click.option("--data", help="Another source of images: a name, a folder, a .npy file.")
+@click.option(
+    "--stream", is_flag=True, help="Decode a folder's images when they are needed, not at once."
+)
 @click.option("--steps", type=click.IntRange(1), help="Moves of G in all; the recipe's without.")
 @click.option(
     "--batch-size", type=click.IntRange(1), help="Images of a minibatch; the recipe's without."
@@ -136,7 +139,7 @@ def list_recipes():
 @_device_options
 @click.option("--dry-run", is_flag=True, help="Print what would run, and stop.")
 def train(
-    recipe, out, data, steps, batch_size, seed, log_every, save_every,
+    recipe, out, data, stream, steps, batch_size, seed, log_every, save_every,
     accelerator, devices, nodes, precision, dry_run,
 ):  # fmt: skip
     """Train RECIPE into a folder; the same command resumes it.
@@ -147,6 +150,8 @@ def train(
     chosen = RECIPES[recipe]
     if data is not None and data not in DATASETS and not Path(data).expanduser().exists():
         raise FileNotFoundError(f"data must be one of {', '.join(DATASETS)} or a path, got {data}")
+    if stream and (data is None or not Path(data).expanduser().is_dir()):
+        raise ValueError(f"data must be a folder of images for --stream, got {data}")
     options = chosen.training | {"save_every": save_every}
     options |= {"batch_size": batch_size} if batch_size else {}
     options |= {"log_every": log_every} if log_every else {}
@@ -154,10 +159,14 @@ def train(
         plan = {
             "recipe": recipe,
             "data": data or chosen.data,
+            "stream": stream,
             "generator": chosen.generator,
             "discriminator": chosen.discriminator,
             "optimizer": {"class": chosen.optimizer.__name__, **chosen.options},
             "schedule": chosen.schedule and chosen.schedule.__name__,
+            "rate_D": chosen.rate_D,
+            "max_norm": chosen.max_norm,
+            "first": chosen.first and chosen.first.summary,
             "start_at_mean": chosen.start_at_mean,
             "steps": steps or chosen.steps,
             **{name: options.get(name, default) for name, default in SETTINGS.items()},
@@ -172,8 +181,9 @@ def train(
         click.echo(json.dumps(plan, indent=2))
         return
     fabric = _launch(accelerator, devices, nodes, precision)
+    source = ganlib.stream(data) if stream else data
     with _interruptible(out):
-        game = chosen.run(data=data, steps=steps, seed=seed, out=out, fabric=fabric, **options)
+        game = chosen.run(data=source, steps=steps, seed=seed, out=out, fabric=fabric, **options)
     if fabric.is_global_zero:
         plotting.save(plotting.grid(ganlib.sample(game.generator, 64)), out / "samples.png")
         curves = plotting.history(game.history, reference=0.5)

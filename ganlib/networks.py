@@ -30,6 +30,7 @@ __all__ = [
     "limit_norms",
     "load_network",
     "mode",
+    "pretrained",
     "save_network",
 ]
 
@@ -397,6 +398,8 @@ def limit_norms(weights: Iterable[Tensor], largest: float) -> None:
             weight.renorm_(2, 0, largest)
 
 
+WEIGHTS = Path(__file__).parent / "weights"  # of trained generators
+
 _NETWORKS = {
     network.__name__: network
     for network in (MLPGenerator, MLPDiscriminator, MaxoutDiscriminator, Classifier)
@@ -477,6 +480,27 @@ def load_network(path: str | os.PathLike) -> nn.Module:
             f"{path} is damaged: its weights do not fit its network: {error}"
         ) from error
     return network.eval()
+
+
+def pretrained(name: str = "mnist") -> nn.Module:
+    """A trained generator that comes with the package: no network, no training.
+
+    `"mnist"` is the averaged generator of one run of the recipe `mnist-225`, in half precision on
+    disk. `ganlib/weights/mnist.json` says which run, and what it scored.
+
+    Args:
+        name: Which one.
+
+    Returns:
+        The generator, float32, on the CPU, in evaluation mode.
+
+    Raises:
+        ValueError: There is none of that name.
+    """
+    weights = {path.stem: path for path in WEIGHTS.glob("*.safetensors")}
+    if name not in weights:
+        raise ValueError(f"name must be one of {', '.join(sorted(weights))}, got {name!r}")
+    return load_network(weights[name]).float()
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 import ganlib
+from ganlib import parzen
 from ganlib.cli import main
 from ganlib.recipes import RECIPES
 from ganlib.training import CHECKPOINT, GENERATOR
@@ -226,3 +227,34 @@ def test_ctrl_c_saves_and_exits_with_130(tmp_path):
     assert "the same command goes on from" in errors
     state = torch.load(tmp_path / "run" / CHECKPOINT, weights_only=True)
     assert f"stopped after step {state['step']})" in errors
+
+
+def test_a_folder_can_be_streamed_to_the_same_weights(tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(70):
+        levels = rng.integers(0, 256, (8, 8), dtype=np.uint8)
+        Image.fromarray(levels).save(folder / f"{number:03}.png")
+    for out, more in (("loaded", []), ("streamed", ["--stream"])):
+        result = train(tmp_path / out, "--data", folder, *more)
+        assert result.exit_code == 0, result.output
+    loaded, streamed = ((tmp_path / out / GENERATOR).read_bytes() for out in ("loaded", "streamed"))
+    assert loaded == streamed
+
+
+def test_only_a_folder_can_be_streamed(tmp_path):
+    result = train(tmp_path / "out", "--stream")
+    assert result.exit_code == 1
+    assert "data must be a folder of images for --stream, got None" in result.output
+
+
+def test_evaluate_prints_the_score_of_both_grids(trained):
+    result = run("evaluate", trained, "--data", "digits", "-n", 500, "--seed", 2)
+    assert result.exit_code == 0, result.output
+    samples = ganlib.sample(ganlib.load_network(trained / GENERATOR), 500, seed=2)
+    validation, test = (ganlib.load("digits", split).images for split in ("validation", "test"))
+    for line, sigmas in zip(
+        result.output.splitlines(), (parzen.PAPER_SIGMAS, parzen.FINE_SIGMAS), strict=True
+    ):
+        assert line.split(maxsplit=1)[1] == repr(parzen.score(samples, validation, test, sigmas))

@@ -915,3 +915,68 @@ def test_a_run_on_image_files_goes_on_with_the_same_files_alone(streamed, tmp_pa
         assert torch.equal(one, other)
     with pytest.raises(ValueError, match=r"x: the checkpoint has .* files .*, this run has"):
         play_digits(type(files)(files.files[::-1]), out=out, steps=12)
+
+
+JOINT = """
+import sys
+import ganlib, torch
+from lightning_fabric import Fabric
+
+fabric = Fabric(accelerator="cpu", devices=int(sys.argv[1]))
+fabric.launch()
+torch.manual_seed(0)
+G = ganlib.MLPGenerator(ganlib.Noise(2), (3,), hidden=(8,), output="identity").double()
+D = ganlib.MLPDiscriminator((3,), hidden=(8,)).double()
+x = torch.rand(40, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+sgd = [torch.optim.SGD(net.parameters(), lr=0.0) for net in (G, D)]
+game = ganlib.train(
+    G, D, x, steps=1, batch_size=8, simultaneous=True, fabric=fabric,
+    optimizer_G=sgd[0], optimizer_D=sgd[1],
+)
+rank, world = fabric.global_rank, fabric.world_size
+z = G.noise(8, like=x, seed=3)[rank::world]  # each process its share of one noise
+G.forward = lambda _: ganlib.MLPGenerator.forward(G, z)
+for move in (lambda: game.move_both(x_, ()), lambda: (game.move_D(x_, ()), game.move_G(x_, ()))):
+    x_ = game.minibatches[1][0]
+    move()
+    gradient = torch.cat([p.grad.flatten() for p in [*G.parameters(), *D.parameters()]])
+    if fabric.is_global_zero:
+        print(*gradient.tolist())
+"""
+
+
+def test_processes_find_the_gradients_of_one_on_the_joined_minibatch(tmp_path):
+    """torchrun with two gloo processes against one process, in float64."""
+    script = tmp_path / "joint.py"
+    script.write_text(JOINT)
+    found = []
+    for processes in (1, 2):
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+        command += [f"--nproc-per-node={processes}", str(script), str(processes)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        lines = [[float(word) for word in line.split()] for line in done.stdout.splitlines()]
+        found.append(torch.tensor(lines, dtype=torch.float64))
+    one, two = found
+    assert one.shape == two.shape == (2, 8 * 2 + 8 + 3 * 8 + 3 + 8 * 3 + 8 + 8 + 1)
+    assert (one != 0).double().mean() > 0.8  # ReLU keeps some at 0
+    torch.testing.assert_close(two, one, rtol=0, atol=1e-10)
+
+
+def test_a_run_goes_on_with_another_number_of_processes(tmp_path):
+    def launch(processes, steps):
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+        command += [f"--nproc-per-node={processes}", "-m", "ganlib", "train", "digits"]
+        command += ["--accelerator", "cpu", "--devices", str(processes), "--steps", str(steps)]
+        command += ["--save-every", "5", "--log-every", "5", "--out", str(tmp_path)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        return torch.load(tmp_path / CHECKPOINT, weights_only=True)
+
+    for processes, steps in ((2, 10), (1, 20), (2, 30)):
+        state = launch(processes, steps)
+        assert state["step"] == steps
+        assert len(state["rng"]["cpu"]) == processes
+    assert state["history"]["step"].tolist() == [5, 10, 15, 20, 25, 30]
+    names = {CHECKPOINT, GENERATOR, "samples.png", "curves.png", "history.json"}
+    assert {path.name for path in tmp_path.iterdir()} == names
