@@ -114,7 +114,7 @@ def reproduce(
     report = {
         "recipe": name,
         "summary": recipe.summary,
-        "command": _command(name, seeds, quick),
+        "command": _command(name, seeds, quick, fabric),
         "score": {
             "of": f"the {best} generator",
             "mean": round(statistics.mean(scores), 2),
@@ -126,7 +126,6 @@ def reproduce(
         "reference": _reference(splits, judge, runs / "reference.json"),
         "data": recipe.data,
         "steps": recipe.steps,
-        "precision of the arithmetic": fabric.strategy.precision.precision,
         "processes": fabric.world_size,
         **provenance(),
     }
@@ -287,8 +286,11 @@ def _draw(game: Game, curve: dict, train: Data, judge: Classifier | None, folder
     plotting.save(plotting.history(game.history, reference=0.5), folder / "curves.png")
 
 
-def _command(name: str, seeds: Sequence[int], quick: bool) -> str:
-    return f"ganlib reproduce {name} --seeds {','.join(map(str, seeds))}{' --quick' * quick}"
+def _command(name: str, seeds: Sequence[int], quick: bool, fabric: Fabric) -> str:
+    precision = fabric.strategy.precision.precision
+    options = f"--seeds {','.join(map(str, seeds))}"
+    options += f" --precision {precision}" * (precision != "32-true") + " --quick" * quick
+    return f"ganlib reproduce {name} {options}"
 
 
 def _processor() -> str:
