@@ -170,7 +170,7 @@ def train_classifier(
     if batch_size < 2:
         raise ValueError(f"batch_size must be at least 2 for a batch norm, got {batch_size}")
     batches = Minibatches(images, labels, batch_size, derive_seed(seed, "classifier"))
-    steps = epochs * batches.per_epoch
+    steps = epochs * (len(images) // batch_size)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "classifier"))
         network = Classifier(images.shape[1:], int(labels.max()) + 1).to(images.device)
