@@ -43,6 +43,7 @@ def run(lesson: str, seed: int, expressions: dict[str, str]) -> dict:
 
 def main(lesson: str, *assignments: str) -> None:
     mpl.use("Agg")
+    os.chdir(ROOT / "chapters")  # where notebooks run
     expressions = dict(assignment.split("=", 1) for assignment in assignments)
     start = time.perf_counter()
     values = {seed: run(lesson, seed, expressions) for seed in SEEDS}
