@@ -59,6 +59,7 @@ def test_its_numbers_are_those_of_the_package(quick):
         both = metrics.precision_recall(test / 255, samples[: len(test)])
         assert its["averaged"]["pixels"]["precision"] == pytest.approx(both.precision, abs=1e-4)
         assert its["averaged"]["pixels"]["recall"] == pytest.approx(both.recall, abs=1e-4)
+        assert its["raw, blurred"]["sharpness"] < its["raw"]["sharpness"]
         assert its["seconds"] > 0
         found.append(score.mean)
     assert report["score"]["mean"] == pytest.approx(sum(found) / 2, abs=0.01)
@@ -129,8 +130,20 @@ def test_a_recipe_without_an_average_or_classes_is_scored_raw(tmp_path, monkeypa
     places = {"runs": tmp_path / "runs", "results": tmp_path / "results"}
     report = reproduction.reproduce("plain", seeds=[0], **places)
     assert report["score"]["of"] == "the raw generator"
-    assert report["seeds"]["0"].keys() == {"seconds", "curve", "raw", "sha256"}
+    assert report["seeds"]["0"].keys() == {
+        "seconds", "curve", "raw", "raw, blurred", "sha256",
+    }  # fmt: skip
     assert "features" not in report["seeds"]["0"]["raw"]
+
+
+def test_softening_keeps_brightness_and_colour_apart():
+    one = torch.zeros(1, 3, 5, 5)
+    one[0, 1, 2, 2] = 1
+    soft = reproduction._softened(one)
+    assert soft.sum().item() == pytest.approx(1)
+    assert soft[0, 1, 2, 2].item() == pytest.approx(0.49)
+    assert soft[0, 1, 2, 3].item() == pytest.approx(0.105)
+    assert not soft[0, [0, 2]].any()
 
 
 def test_bad_arguments_are_refused(tmp_path):
