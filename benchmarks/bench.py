@@ -1,0 +1,354 @@
+"""Speed, side by side: ganlib, the loop that tutorials teach, and the floor under both.
+
+    python benchmarks/bench.py [--quick] [--accelerator cuda] [CASE ...]
+
+What is compared takes turns in one process, a block of steps each, so that whatever else the
+machine does falls on all alike. A ratio is taken in each round of blocks; reported are the median
+over the rounds and the quartiles. Goals are reported as met or not, never asserted.
+"""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from statistics import median, quantiles
+
+import click
+import torch
+from floor import floor
+from lightning_fabric import Fabric
+from torch import Tensor
+from tutorial import Tutorial
+
+from ganlib import parzen
+from ganlib.data import Data, load
+from ganlib.recipes import RECIPES, Recipe
+from ganlib.reproduction import provenance
+from ganlib.training import Game, write_whole
+
+ROOT = Path(__file__).resolve().parent.parent
+WARM_UP = 3  # steps before the first block
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much to measure.
+
+    Attributes:
+        accelerator: As Lightning Fabric names it: "cpu", "cuda".
+        rounds: Blocks of each side.
+        steps: Training steps in a block.
+        images: Random images to train on.
+        points: Images and samples of a Parzen score.
+        memory_steps: Steps of the training whose memory is measured.
+    """
+
+    accelerator: str
+    rounds: int = 7
+    steps: int = 30
+    images: int = 50_000
+    points: int = 10_000
+    memory_steps: int = 300
+
+
+QUICK = {"rounds": 2, "steps": 1, "images": 500, "points": 200, "memory_steps": 1}
+
+
+# Taking turns -------------------------------------------------------------------------------------
+
+
+def take_turns(
+    sides: dict[str, Callable[[], None]], rounds: int, device: torch.device
+) -> dict[str, list[float]]:
+    """Seconds that a call of each side took, in each round; a first call of each is not timed."""
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    for turn in range(rounds + 1):
+        for name, side in sides.items():
+            _wait(device)
+            started = time.perf_counter()
+            side()
+            _wait(device)
+            if turn:
+                seconds[name].append(time.perf_counter() - started)
+    return seconds
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def row(what: str, values: list[float], unit: str, least=None, most=None) -> dict:
+    """The median and the quartiles of some values, beside a goal: at least, or at most, so much."""
+    middle = median(values)
+    low, _, high = quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
+    found = {"what": what, "median": middle, "quartiles": [low, high], "unit": unit}
+    found["values"] = values
+    if least is not None:
+        found |= {"goal": f"≥ {least:g}", "met": middle >= least}
+    if most is not None:
+        found |= {"goal": f"≤ {most:g}", "met": middle <= most}
+    return found
+
+
+def ratios(slow: list[float], fast: list[float]) -> list[float]:
+    """How many times longer the slow one took, round by round."""
+    return [a / b for a, b in zip(slow, fast, strict=True)]
+
+
+def milliseconds(seconds: list[float], steps: int) -> list[float]:
+    """Of each step in blocks of so many."""
+    return [1000 * s / steps for s in seconds]
+
+
+# The sides ----------------------------------------------------------------------------------------
+
+
+def random_images(recipe: Recipe, n: int) -> Data:
+    """The digits, which are embedded; for other recipes, random images of MNIST's shape."""
+    if recipe.data == "digits":
+        return load("digits")
+    rng = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (n, 1, 28, 28), dtype=torch.uint8, generator=rng)
+    return Data("random", "train", images)
+
+
+def ready(recipe: Recipe, data: Data, accelerator: str, precision: str = "32-true") -> Game:
+    """The recipe's game, as `train` makes and plays it, after a few steps."""
+    fabric = Fabric(accelerator=accelerator, devices=1, precision=precision)
+    game = recipe.run(data=data, steps=WARM_UP, fabric=fabric)
+    game.G.train()
+    game.D.train()
+    return game
+
+
+def play(game: Game, steps: int) -> None:
+    """A block of ganlib's steps, and the entry into the history that ends it."""
+    for _ in range(steps):
+        game.play_step()
+    game.log()
+
+
+def follow_tutorial(recipe: Recipe, data: Data, device: torch.device) -> Tutorial:
+    """The tutorial's loop on the recipe's networks, batch and optimisers."""
+    G, D = (player.to(device) for player in recipe.players(data.images))
+    rate = recipe.options["lr"]
+    return Tutorial(
+        G,
+        D,
+        data.images,
+        recipe.training["batch_size"],
+        recipe.optimizer(G.parameters(), **recipe.options),
+        recipe.optimizer(D.parameters(), **recipe.options | {"lr": recipe.rate_D * rate}),
+    )
+
+
+def repeat(step: Callable[[], object], steps: int) -> None:
+    """A block of steps."""
+    for _ in range(steps):
+        step()
+
+
+# The cases ----------------------------------------------------------------------------------------
+
+
+def mnist(effort: Effort) -> list[dict]:
+    """The 2014 paper's pair, in both precisions, against the tutorial and against its floors."""
+    return _pair("mnist", effort, ("32-true", "bf16-mixed"), least_of_floor=0.5)
+
+
+def digits(effort: Effort) -> list[dict]:
+    """The small pair of most lessons, against the tutorial."""
+    return _pair("digits", effort, ("32-true",))
+
+
+def _pair(
+    name: str, effort: Effort, precisions: tuple[str, ...], least_of_floor: float | None = None
+) -> list[dict]:
+    recipe, steps = RECIPES[name], effort.steps
+    data = random_images(recipe, effort.images)
+    games = {p: ready(recipe, data, effort.accelerator, p) for p in precisions}
+    device = games["32-true"].like.device
+    tutorial = follow_tutorial(recipe, data, device)
+    sides = {"tutorial": partial(repeat, tutorial.play_step, steps)}
+    dtypes = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16}
+    for precision, game in games.items():
+        products = floor(
+            game.G,
+            game.D,
+            recipe.training["batch_size"],
+            simultaneous=game.simultaneous,
+            dtype=dtypes[precision],
+        )
+        sides[f"ganlib {precision}"] = partial(play, game, steps)
+        sides[f"floor {precision}"] = partial(repeat, products, steps)
+    seconds = take_turns(sides, effort.rounds, device)
+    rows = [row(side, milliseconds(s, steps), "ms/step") for side, s in seconds.items()]
+    for precision in precisions:
+        own, its_floor = seconds[f"ganlib {precision}"], seconds[f"floor {precision}"]
+        speed = ratios(seconds["tutorial"], own)
+        rows.append(row(f"tutorial / ganlib {precision}", speed, "×", least=4))
+        share = ratios(its_floor, own)
+        rows.append(row(f"floor / ganlib {precision}", share, "×", least=least_of_floor))
+    if "bf16-mixed" in precisions:
+        rows[-1]["note"] = rows[-2]["note"] = (
+            f"bf16 products in hardware: {bf16_in_hardware(device)}"
+        )
+    return rows
+
+
+def bf16_in_hardware(device: torch.device) -> str:
+    """What multiplies bf16 numbers, as far as the system tells."""
+    if device.type == "cuda":
+        return "yes" if torch.cuda.is_bf16_supported(including_emulation=False) else "no"
+    try:
+        flags = Path("/proc/cpuinfo").read_text().split()
+    except OSError:
+        return "unknown"
+    return next((flag for flag in ("amx_bf16", "avx512_bf16") if flag in flags), "no")
+
+
+def parzen_score(effort: Effort) -> list[dict]:
+    """The paper's score with its ten widths, against one product and a port that broadcasts.
+
+    The port computes every width anew, as the released `parzen_ll.py` does: ten on the validation
+    images, one on the test images. One of its batches is timed, 10 images against all samples, and
+    the time multiplied by the number of batches.
+    """
+    n = effort.points
+    rng = torch.Generator().manual_seed(0)
+    samples, test = torch.rand(2, n, 784, generator=rng)
+    device = Fabric(accelerator=effort.accelerator, devices=1).device
+    samples, test = samples.to(device), test.to(device)
+    validation = test[: parzen.VALIDATION]
+    product = torch.empty(n, n, device=device)
+    few = min(10, n)
+    sides = {
+        "one product": lambda: torch.mm(test, samples.T, out=product),
+        "score": lambda: parzen.score(samples, validation, test),
+        "all widths for all images": lambda: parzen.log_density(test, samples, parzen.PAPER_SIGMAS),
+        "a batch of the port": lambda: broadcast(test[:few], samples, 0.2),
+    }
+    seconds = take_turns(sides, effort.rounds, device)
+    batches = (len(parzen.PAPER_SIGMAS) * len(validation) + n) / few
+    port = [batches * s for s in seconds.pop("a batch of the port")]
+    rows = [row(side, s, "s") for side, s in seconds.items()]
+    scaled = row("broadcasting port", port, "s")
+    scaled["note"] = f"one batch of {few} × {n:,} pairs timed, times {batches:,.0f} batches"
+    one, score, every = seconds.values()
+    return [
+        *rows,
+        scaled,
+        row("score / one product", ratios(score, one), "×", most=1.3),
+        row("all widths, all images / one product", ratios(every, one), "×"),
+        row("broadcasting port / score", ratios(port, score), "×", least=50),
+    ]
+
+
+def broadcast(images: Tensor, samples: Tensor, sigma: float) -> Tensor:
+    """The log-densities, less their constant, through all differences of all pairs."""
+    differences = (images[:, None] - samples[None]) / sigma
+    return (-0.5 * differences.square().sum(2)).logsumexp(1)
+
+
+def memory(effort: Effort) -> list[dict]:
+    """Peak resident memory of a process that trains the MNIST pair on 50,000 images."""
+    steps = str(effort.memory_steps)
+    command = [sys.executable, str(ROOT / "benchmarks" / "memory.py"), "mnist", steps]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return [row(f"peak of {steps} steps", [int(done.stdout) / 2**30], "GiB", most=1)]
+
+
+def growth(effort: Effort) -> list[dict]:
+    """A step of the MNIST pair at other batch sizes and widths."""
+    recipe, steps = RECIPES["mnist"], effort.steps
+    data = random_images(recipe, effort.images)
+    versions = {f"batch {m}": _with_batch(recipe, m) for m in (25, 100, 400)}
+    versions |= {f"width × {factor:g}": _widened(recipe, factor) for factor in (0.5, 2)}
+    games = {name: ready(its, data, effort.accelerator) for name, its in versions.items()}
+    sides = {name: partial(play, game, steps) for name, game in games.items()}
+    seconds = take_turns(sides, effort.rounds, games["batch 100"].like.device)
+    usual = seconds["batch 100"]
+    rows = [row(side, milliseconds(s, steps), "ms/step") for side, s in seconds.items()]
+    others = {side: s for side, s in seconds.items() if side != "batch 100"}
+    return rows + [row(f"{o} / batch 100", ratios(s, usual), "×") for o, s in others.items()]
+
+
+def _with_batch(recipe: Recipe, m: int) -> Recipe:
+    return replace(recipe, training=recipe.training | {"batch_size": m})
+
+
+def _widened(recipe: Recipe, factor: float) -> Recipe:
+    hidden = [int(factor * width) for width in recipe.generator["hidden"]]
+    return replace(
+        recipe,
+        generator=recipe.generator | {"hidden": hidden},
+        discriminator=recipe.discriminator | {"units": [int(factor * 240)] * 2},
+    )
+
+
+# Memory first: Linux counts into a process's peak what its parent held when it began.
+CASES = {
+    "memory": memory,
+    "digits": digits,
+    "mnist": mnist,
+    "parzen": parzen_score,
+    "growth": growth,
+}
+
+
+@click.command()
+@click.argument("cases", nargs=-1, type=click.Choice(list(CASES)))
+@click.option("--quick", is_flag=True, help="A few steps of everything, to see that all works.")
+@click.option("--accelerator", default="cpu", show_default=True, help="Or cuda.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of metrics.json.")
+def main(cases: tuple[str, ...], quick: bool, accelerator: str, out: Path | None) -> None:
+    """Measure the CASES, all without one, and write results/bench/metrics.json.
+
+    The file keeps what it holds of other cases. OMP_NUM_THREADS sets the threads; one without it.
+    """
+    path = (out or ROOT / "results" / ("bench-quick" if quick else "bench")) / "metrics.json"
+    report = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    effort = Effort(accelerator, **(QUICK if quick else {}))
+    for name in CASES:
+        if cases and name not in cases:
+            continue
+        started = time.perf_counter()
+        rows = CASES[name](effort)
+        report[name] = {
+            "rows": rows,
+            "rounds": effort.rounds,
+            "steps a block": effort.steps,
+            "command": shlex.join(["python", "benchmarks/bench.py", *sys.argv[1:]]),
+            "seconds": round(time.perf_counter() - started, 1),
+            **provenance(),
+        }
+        show(name, rows)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(report, indent=1, ensure_ascii=False) + "\n"
+        write_whole(path, lambda part, text=text: part.write_text(text, "utf-8"))
+    click.echo(f"All values of all rounds are in {path}")
+
+
+def show(name: str, rows: list[dict]) -> None:
+    """Print a case's rows."""
+    click.echo(f"\n{name:<42}{'median':>10}{'quartiles':>22}  goal")
+    for its in rows:
+        low, high = its["quartiles"]
+        goal = f"{its['goal']} {'met' if its['met'] else 'not met'}" if "goal" in its else ""
+        middle = f"{its['median']:.3g} {its['unit']}"
+        click.echo(f"  {its['what']:<38}{middle:>14}{f'{low:.3g} … {high:.3g}':>20}  {goal}")
+        if "note" in its:
+            click.echo(f"    {its['note']}")
+
+
+if __name__ == "__main__":
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(1)
+    main()
