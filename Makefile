@@ -8,13 +8,14 @@ WORKERS ?= 2
 TORCH_INDEX ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help book test lint notebooks clean
+.PHONY: help book test lint notebooks bench clean
 
 help:
 	@echo "make book       build the book into _build/html"
 	@echo "make test       prove everything: package, notebooks, pages"
 	@echo "make lint       check style"
 	@echo "make notebooks  run the notebooks again and normalise them"
+	@echo "make bench      measure speed and memory against the loop that tutorials teach"
 	@echo "make clean      delete what was built (not $(VENV))"
 
 $(READY): requirements.txt constraints.txt pyproject.toml
@@ -37,6 +38,9 @@ lint: $(READY)
 
 notebooks: $(READY)
 	$(BIN)/python tools/notebooks.py chapters/*.ipynb
+
+bench: $(READY)
+	$(BIN)/python benchmarks/bench.py
 
 clean:
 	rm -rf _build build *.egg-info .pytest_cache .hypothesis .ruff_cache .coverage*

@@ -51,7 +51,7 @@ class Effort:
 
     accelerator: str
     rounds: int = 7
-    steps: int = 30
+    steps: int = 20
     images: int = 50_000
     points: int = 10_000
     memory_steps: int = 300

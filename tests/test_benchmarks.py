@@ -1,0 +1,155 @@
+"""The benchmarks: that they run, and that what they compare does equal work."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+import ganlib
+from ganlib.recipes import RECIPES
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "benchmarks"))
+import bench  # noqa: E402
+from floor import floor  # noqa: E402
+from tutorial import Tutorial  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory):
+    """`python benchmarks/bench.py --quick`, from end to end."""
+    folder = tmp_path_factory.mktemp("bench")
+    command = [sys.executable, "benchmarks/bench.py", "--quick", "--out", str(folder)]
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"PYTHONPATH": path}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads((folder / "metrics.json").read_text("utf-8")), done.stdout
+
+
+def test_every_case_is_measured_and_printed(quick):
+    report, printed = quick
+    assert report.keys() == set(bench.CASES)
+    for case in report.values():
+        assert case["command"].startswith("python benchmarks/bench.py --quick")
+        assert case["versions"]["torch"] == torch.__version__
+        assert case["threads"] >= 1
+        for its in case["rows"]:
+            low, high = its["quartiles"]
+            assert 0 < low <= its["median"] <= high
+            assert f"  {its['what']} " in printed
+
+
+def test_each_goal_of_speed_and_memory_is_judged(quick):
+    goals = {
+        (name, its["what"]): its["goal"]
+        for name, case in quick[0].items()
+        for its in case["rows"]
+        if "goal" in its
+    }
+    assert goals == {
+        ("memory", "peak of 1 steps"): "≤ 1",
+        ("digits", "tutorial / ganlib 32-true"): "≥ 4",
+        ("mnist", "tutorial / ganlib 32-true"): "≥ 4",
+        ("mnist", "tutorial / ganlib bf16-mixed"): "≥ 4",
+        ("mnist", "floor / ganlib 32-true"): "≥ 0.5",
+        ("mnist", "floor / ganlib bf16-mixed"): "≥ 0.5",
+        ("parzen", "score / one product"): "≤ 1.3",
+        ("parzen", "broadcasting port / score"): "≥ 50",
+    }
+
+
+def test_a_row_is_the_median_and_quartiles_of_its_values():
+    its = bench.row("it", [5.0, 1.0, 2.0, 4.0, 3.0], "ms", least=3.5)
+    assert (its["median"], its["quartiles"], its["met"]) == (3.0, [2.0, 4.0], False)
+    assert bench.row("it", [3.0], "ms", most=3.5)["met"]
+
+
+def test_ratios_are_taken_round_by_round():
+    assert bench.ratios([6.0, 8.0], [3.0, 2.0]) == [2.0, 4.0]
+
+
+def test_the_sides_take_turns_and_the_first_turn_is_not_timed():
+    called = []
+    sides = {name: lambda name=name: called.append(name) for name in "ab"}
+    seconds = bench.take_turns(sides, 3, torch.device("cpu"))
+    assert called == ["a", "b"] * 4
+    assert [len(s) for s in seconds.values()] == [3, 3]
+
+
+class SameNoise(ganlib.Noise):
+    """Draws the same points each time, so that both loops judge G on the same samples."""
+
+    def __call__(self, n, like=None, seed=None):
+        return super().__call__(n, like, seed=7)
+
+
+@pytest.mark.parametrize("name", ["digits", "mnist"])
+def test_the_tutorials_step_is_ganlibs_in_turn(name, monkeypatch):
+    measured = {}  # in float64, as the history does not keep it
+    measure = ganlib.Game.measure
+
+    def spy(game, name, number):
+        measured[name] = number.item()
+        measure(game, name, number)
+
+    monkeypatch.setattr(ganlib.Game, "measure", spy)
+    recipe = RECIPES[name]
+    data = bench.random_images(recipe, 200)
+    options = recipe.options | {"lr": 0.02}  # far enough that G's loss hangs on D's move
+
+    def players():
+        G, D = (player.double() for player in recipe.players(data.images))
+        G.noise = SameNoise(G.noise.dim, G.noise.distribution)
+        return G, D, *(recipe.optimizer(player.parameters(), **options) for player in (G, D))
+
+    G, D, *optimizers = players()
+    game = ganlib.train(
+        G,
+        D,
+        data.images,
+        steps=1,
+        batch_size=50,
+        optimizer_G=optimizers[0],
+        optimizer_D=optimizers[1],
+    )
+    other_G, other_D, *optimizers = players()
+    tutorial = Tutorial(other_G, other_D, data.images, 50, *optimizers)
+    x, _ = game.minibatches[0]
+    with torch.random.fork_rng():
+        torch.manual_seed(ganlib.data.derive_seed(0, "noise", 0))  # the dropout of ganlib's step
+        losses = tutorial.play_on(x)
+    expected = [measured["loss_D"], measured["loss_G"]]
+    assert losses == pytest.approx(expected, rel=0, abs=1e-10)
+    for ours, theirs in ((G, other_G), (D, other_D)):
+        for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+            torch.testing.assert_close(a, b, rtol=0, atol=1e-10)
+
+
+def test_the_tutorial_goes_round_the_data():
+    recipe = RECIPES["digits"]
+    data = bench.random_images(recipe, 200)
+    few = ganlib.data.Data("few", "train", data.images[:130])
+    tutorial = bench.follow_tutorial(recipe, few, torch.device("cpu"))
+    assert len([tutorial.play_step() for _ in range(5)]) == 5  # 2 minibatches of 64 an epoch
+
+
+@pytest.mark.parametrize("simultaneous", [False, True])
+@pytest.mark.parametrize("name", ["digits", "mnist"])
+def test_the_floor_is_the_products_of_ganlibs_step(name, simultaneous):
+    recipe = RECIPES[name]
+    data = bench.random_images(recipe, 200)
+    game = recipe.run(data=data, steps=1, simultaneous=simultaneous)
+    with FlopCounterMode(display=False) as played:
+        game.play_step()
+    with FlopCounterMode(display=False) as least:
+        floor(game.G, game.D, recipe.training["batch_size"], simultaneous=simultaneous)()
+    inputs, first = game.D.layers[0](data.images).shape[1], next(game.D.parameters()).shape[0]
+    spared = 2 * inputs * first * recipe.training["batch_size"] if simultaneous else 0
+    # The step moving both also sends the data's half of D's gradient on to the pixels.
+    assert least.get_total_flops() == played.get_total_flops() - spared
