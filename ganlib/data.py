@@ -384,7 +384,8 @@ class Minibatches:
     def __getitem__(self, n: int) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Minibatch n ≥ 0: x as float, and y in a tuple that is empty when there is none."""
         index = self.shuffle[n]
-        x = to_float(self.x[index], self.dtype)
+        # index_select copies whole images; x[index] goes byte by byte, in up to 7 times the time.
+        x = to_float(self.x.index_select(0, index), self.dtype)
         return x, () if self.y is None else (as_condition(self.y[index], self.dtype),)
 
     def close(self) -> None:
