@@ -262,7 +262,7 @@ def memory(effort: Effort) -> list[dict]:
     steps = str(effort.memory_steps)
     command = [sys.executable, str(ROOT / "benchmarks" / "memory.py"), "mnist", steps]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return [row(f"peak of {steps} steps", [int(done.stdout) / 2**30], "GiB", most=1)]
+    return [row(f"peak of {steps} steps", [int(done.stdout) / 1e9], "GB", most=1)]
 
 
 def growth(effort: Effort) -> list[dict]:
@@ -323,6 +323,7 @@ def main(cases: tuple[str, ...], quick: bool, accelerator: str, out: Path | None
         rows = CASES[name](effort)
         report[name] = {
             "rows": rows,
+            "accelerator": accelerator,
             "rounds": effort.rounds,
             "steps a block": effort.steps,
             "command": shlex.join(["python", "benchmarks/bench.py", *sys.argv[1:]]),
