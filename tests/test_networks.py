@@ -1,7 +1,10 @@
 """The players: shapes, starting weights, noise, dropout, and files that come back bit for bit."""
 
+import hashlib
 import json
 import math
+import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import ganlib
+from ganlib import networks
 from ganlib.networks import (
     Classifier,
     Maxout,
@@ -24,6 +28,9 @@ from ganlib.networks import (
     mode,
     save_network,
 )
+
+MNIST = Path(os.environ.get("GANLIB_DATA") or os.devnull) / "mnist"
+RESULTS = Path(__file__).resolve().parents[1] / "results"
 
 few = settings(deadline=None, max_examples=30)
 NETWORKS = {
@@ -493,6 +500,51 @@ def test_metadata_that_does_not_fit_is_refused(tmp_path, about, message):
     save_file(MLPDiscriminator((3,), (4,)).state_dict(), path, metadata={"ganlib": about})
     with pytest.raises(ValueError, match=message):
         load_network(path)
+
+
+# Trained generators ------------------------------------------------------------------------------
+
+
+def test_the_trained_generator_is_the_one_that_was_reported():
+    path = networks.WEIGHTS / "mnist.safetensors"
+    about = json.loads(path.with_suffix(".json").read_text("utf-8"))
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == about["sha256"]
+    assert path.stat().st_size < 6e6
+    assert about["score"]["mean"] > 225
+    results = json.loads((RESULTS / "mnist-225" / "metrics.json").read_text("utf-8"))
+    reported = {seed["sha256"] for seed in results["seeds"].values()}
+    assert about["sha256 in float32"] in reported
+
+
+def test_the_trained_generator_draws_digits_of_all_kinds():
+    """No data needed: 8×8 means of its samples, judged by a classifier of embedded digits."""
+    G = ganlib.pretrained()
+    assert {p.dtype for p in G.parameters()} == {torch.float32}
+    assert not G.training
+    samples = ganlib.sample(G, 1000, seed=0)
+    assert samples.shape == (1000, 1, 28, 28)
+    digits = ganlib.load("digits")
+    judge = ganlib.metrics.train_classifier(digits.images, digits.labels, epochs=30)
+    # MNIST's digits fill 20 of 28 pixels, the embedded ones the whole picture
+    small = nn.functional.adaptive_avg_pool2d(samples[..., 4:24, 4:24], 8)
+    small = small / small.amax((1, 2, 3), keepdim=True)
+    counts = torch.bincount(ganlib.metrics.classes(judge, small), minlength=10)
+    assert (counts > 0).all()
+    assert counts.max() < 500
+
+
+@pytest.mark.skipif(not MNIST.is_dir(), reason="needs MNIST in GANLIB_DATA")
+def test_the_trained_generator_scores_what_its_provenance_says():
+    about = json.loads((networks.WEIGHTS / "mnist.json").read_text("utf-8"))
+    validation, test = (ganlib.load("mnist", split).images for split in ("validation", "test"))
+    samples = ganlib.sample(ganlib.pretrained("mnist"), 10_000)
+    found = ganlib.parzen.score(samples, validation, test)
+    assert found.mean == pytest.approx(about["score"]["mean"], abs=0.1)
+
+
+def test_an_unknown_trained_generator_is_refused():
+    with pytest.raises(ValueError, match="name must be one of mnist, got 'cifar'"):
+        ganlib.pretrained("cifar")
 
 
 # Modes -------------------------------------------------------------------------------------------
