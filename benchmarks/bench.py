@@ -29,8 +29,8 @@ from tutorial import Tutorial
 from ganlib import parzen
 from ganlib.data import Data, load
 from ganlib.recipes import RECIPES, Recipe
-from ganlib.reproduction import provenance
-from ganlib.training import Game, write_whole
+from ganlib.reproduction import provenance, write_json
+from ganlib.training import Game
 
 ROOT = Path(__file__).resolve().parent.parent
 WARM_UP = 3  # steps before the first block
@@ -332,8 +332,7 @@ def main(cases: tuple[str, ...], quick: bool, accelerator: str, out: Path | None
         }
         show(name, rows)
         path.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(report, indent=1, ensure_ascii=False) + "\n"
-        write_whole(path, lambda part, text=text: part.write_text(text, "utf-8"))
+        write_json(path, report)
     click.echo(f"All values of all rounds are in {path}")
 
 

@@ -225,7 +225,7 @@ def reproduce(recipe, seeds, runs, results, accelerator, devices, nodes, precisi
     if not all(number.strip().isdecimal() for number in numbers):
         raise ValueError(f"seeds must be numbers with commas between them, got {seeds!r}")
     fabric = _launch(accelerator, devices, nodes, precision)
-    with _interruptible(runs):
+    with _interruptible(runs / (f"{recipe}-quick" if quick else recipe)):
         report = reproduce_recipe(
             recipe,
             seeds=[int(number) for number in numbers],

@@ -323,7 +323,7 @@ def _mode(image) -> str:
 
 
 def _mark(file: str) -> bytes:
-    """Name, size and end of a file: compressed images end in bytes that depend on all pixels."""
+    """Name, size and end of a file: not all of it, which would take long for many files."""
     size = os.path.getsize(file)
     with open(file, "rb") as opened:
         opened.seek(max(size - 64, 0))

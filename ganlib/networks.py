@@ -281,7 +281,7 @@ class _Dropout(nn.Dropout):
     """nn.Dropout by comparing uniform numbers, on a CPU in a quarter of its time."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training or x.device.type != "cpu":
+        if not self.training or x.device.type != "cpu" or self.p == 1:
             return super().forward(x)
         kept = torch.rand(x.shape) >= self.p
         return x * kept.to(x.dtype).div_(1 - self.p)

@@ -24,9 +24,9 @@ from ganlib.data import Data, load, to_float
 from ganlib.networks import Classifier, load_network, save_network
 from ganlib.recipes import RECIPES, Recipe
 from ganlib.sampling import interpolate, nearest, sample
-from ganlib.training import GENERATOR, Game, write_whole
+from ganlib.training import CHECKPOINT, GENERATOR, Game, write_whole
 
-__all__ = ["provenance", "reproduce"]
+__all__ = ["provenance", "reproduce", "write_json"]
 
 SAMPLES = 10_000  # of the paper's protocol
 DRAWS = 3  # sets of samples: what another draw changes is part of a score's uncertainty
@@ -34,12 +34,12 @@ CURVE = 20  # scores while training
 QUICK = {"data": "digits", "steps": 300}  # the same way from end to end, in seconds
 
 
-def provenance() -> dict:
+def provenance(device: str | torch.device = "cpu") -> dict:
     """Versions and hardware, for whoever wants to compare a number."""
     packages = ("ganlib", "torch", "numpy", "lightning-fabric")
     return {
         "versions": {"python": platform.python_version()} | {p: version(p) for p in packages},
-        "hardware": _processor(),
+        "hardware": _processor(torch.device(device)),
         "threads": torch.get_num_threads(),
     }
 
@@ -69,8 +69,8 @@ def reproduce(
         runs: Folder of the runs, with their checkpoints.
         results: Folder of the results.
         fabric: Devices, precision and processes, launched; one CPU or GPU without it.
-        quick: Play 300 steps on the embedded digits instead, to see that all works; the results
-            go to `<name>-quick`.
+        quick: Play 300 steps of the same networks on the embedded digits instead, to see that all
+            works; the results go to `<name>-quick`.
 
     Returns:
         What metrics.json holds.
@@ -91,24 +91,19 @@ def reproduce(
     splits = {}
     for split in ("train", "validation", "test"):
         data = load(recipe.data, split)
-        splits[split] = replace(data, images=fabric.to_device(data.images))
+        labels = None if data.labels is None else fabric.to_device(data.labels)
+        splits[split] = replace(data, images=fabric.to_device(data.images), labels=labels)
     runs, results = Path(runs) / label, Path(results) / label
-    found = {}
-    for seed in seeds:
-        game, progress = _play(recipe, seed, runs / f"seed-{seed}", splits["validation"], fabric)
-        if fabric.is_global_zero:
-            judge = _judge(splits, runs / "classifier.safetensors")
-            measured = runs / f"seed-{seed}" / "measured.json"
-            if not measured.exists():
-                weights = (measured.parent / GENERATOR).read_bytes()
-                sha256 = hashlib.sha256(weights).hexdigest()
-                _write_json(measured, _measure(game, splits, judge) | {"sha256": sha256})
-            found[str(seed)] = progress | json.loads(measured.read_text("utf-8"))
-            if seed == seeds[0]:
-                _draw(game, progress["curve"], splits["train"], judge, results)
-    fabric.barrier()
-    if not fabric.is_global_zero:
+    folders = {seed: runs / f"seed-{seed}" for seed in seeds}
+    played = {seed: _play(recipe, seed, folders[seed], splits, fabric) for seed in seeds}
+    if not fabric.is_global_zero:  # from here on nothing waits for another process
         return {}
+    judge = _judge(splits, runs / "classifier.safetensors")
+    found = {}
+    for seed, (game, progress) in played.items():
+        found[str(seed)] = progress | _measured(game, folders[seed], splits, judge)
+    game, progress = played[seeds[0]]
+    _draw(game, progress["curve"], splits["train"], judge, results)
     best = "raw" if game.averaged is None else "averaged"
     scores = [its[best]["score"]["mean"] for its in found.values()]
     report = {
@@ -126,36 +121,53 @@ def reproduce(
         "reference": _reference(splits, judge, runs / "reference.json"),
         "data": recipe.data,
         "steps": recipe.steps,
-        "processes": fabric.world_size,
-        **provenance(),
     }
-    _write_json(results / "metrics.json", report)
+    write_json(results / "metrics.json", report)
     return report
 
 
 def _play(
-    recipe: Recipe, seed: int, folder: Path, validation: Data, fabric: Fabric
+    recipe: Recipe, seed: int, folder: Path, splits: dict[str, Data], fabric: Fabric
 ) -> tuple[Game, dict]:
-    """The game at its end, and what was noted on the way: seconds and the curve of scores."""
+    """The game at its end, and what was noted on the way: where, how long, and the scores."""
     path = folder / "progress.json"
-    progress = json.loads(path.read_text("utf-8")) if path.exists() else {"seconds": 0, "curve": {}}
-    images = validation.images
+    progress = {
+        "seconds": 0.0,  # without the scoring
+        "processes": fabric.world_size,
+        "precision": fabric.strategy.precision.precision,
+        **provenance(fabric.device),
+        "curve": {},
+    }
+    if (folder / CHECKPOINT).exists() and path.exists():
+        progress = json.loads(path.read_text("utf-8"))
+    validation = splits["validation"].images
     started = time.perf_counter()
+
+    def note_time() -> None:
+        nonlocal started
+        progress["seconds"] += time.perf_counter() - started
+        if fabric.is_global_zero:
+            write_json(path, progress)
+        started = time.perf_counter()
 
     def watch(game: Game) -> None:
         nonlocal started
         due = game.step % every == 0 or game.step == recipe.steps
-        if not (due and fabric.is_global_zero):
-            return
-        progress["seconds"] += time.perf_counter() - started  # without what scoring takes
-        scores = {which: _quick_score(G, images) for which, G in _players(game).items()}
-        progress["curve"][str(game.step)] = {which: round(s, 2) for which, s in scores.items()}
-        _write_json(path, progress)
-        started = time.perf_counter()
+        if due and fabric.is_global_zero:
+            note_time()
+            scores = {which: _quick_score(G, validation) for which, G in _players(game).items()}
+            progress["curve"][str(game.step)] = {which: round(s, 2) for which, s in scores.items()}
+            started = time.perf_counter()
 
     log_every = recipe.training.get("log_every", 50)
     every = max(1, recipe.steps // CURVE // log_every) * log_every
-    game = recipe.run(out=folder, seed=seed, fabric=fabric, on_log=watch, save_every=every)
+    options = {"seed": seed, "fabric": fabric, "on_log": watch, "save_every": every}
+    finished = path.exists() and str(recipe.steps) in progress["curve"]
+    try:
+        game = recipe.run(data=splits["train"], out=folder, **options)
+    finally:
+        if not finished:
+            note_time()
     return game, progress
 
 
@@ -176,6 +188,19 @@ def _samples(G: nn.Module, seed: int, n: int = SAMPLES) -> Tensor:
     return sample(G, n, seed=seed).clamp(0, 1)
 
 
+def _measured(game: Game, folder: Path, splits: dict[str, Data], judge: Classifier | None) -> dict:
+    """The final numbers of one run, measured unless these weights were measured before."""
+    path = folder / "measured.json"
+    sha256 = hashlib.sha256((folder / GENERATOR).read_bytes()).hexdigest()
+    if path.exists():
+        before = json.loads(path.read_text("utf-8"))
+        if before["sha256"] == sha256:
+            return before
+    measured = _measure(game, splits, judge) | {"sha256": sha256}
+    write_json(path, measured)
+    return measured
+
+
 def _measure(game: Game, splits: dict[str, Data], judge: Classifier | None) -> dict:
     """The final numbers of one run."""
     sets = {
@@ -187,6 +212,7 @@ def _measure(game: Game, splits: dict[str, Data], judge: Classifier | None) -> d
     for which, draws in sets.items():
         scores = [_scored(images, splits) for images in draws]
         measured[which] = {
+            "centres": len(draws[0]),
             "score": scores[0]["paper"],
             "fine": scores[0]["fine"],
             "other draws": [score["paper"]["mean"] for score in scores[1:]],
@@ -252,13 +278,17 @@ def _reference(splits: dict[str, Data], judge: Classifier | None, path: Path) ->
         for row, shown in rows.items():
             scores = _scored(shown, splits)
             compared = _compared(shown, splits["test"].images, judge)
-            found[row] = {"score": scores["paper"], "fine": scores["fine"]} | compared
+            found[row] = (
+                {"centres": len(shown)}
+                | {"score": scores["paper"], "fine": scores["fine"]}
+                | compared
+            )
         if judge is not None:
             test = splits["test"]
             found["classifier's accuracy on test images"] = round(
                 metrics.accuracy(judge, test.images, test.labels), 4
             )
-        _write_json(path, found)
+        write_json(path, found)
     return json.loads(path.read_text("utf-8"))
 
 
@@ -280,7 +310,7 @@ def _draw(game: Game, curve: dict, train: Data, judge: Classifier | None, folder
     shown = _samples(G, 0, 100)
     plotting.save(plotting.grid(shown, 10), folder / "samples.png")
     _, places = nearest(shown[:10], train.images)
-    pairs = torch.cat([shown[:10], to_float(train.images[places[:, 0]])])
+    pairs = torch.cat([shown[:10], to_float(train.images[places[:, 0]]).cpu()])
     rows = ["sample", "nearest"]
     plotting.save(plotting.grid(pairs, 10, rows), folder / "neighbours.png")
     z = G.noise(2000, seed=0)
@@ -291,9 +321,10 @@ def _draw(game: Game, curve: dict, train: Data, judge: Classifier | None, folder
         ends = [int(places[0]) if len(places) else end for places, end in zip(drawn, ends)]
     walk = interpolate(G, z[ends[0]], z[ends[1]], 10)
     plotting.save(plotting.strip(walk), folder / "interpolation.png")
-    steps = [int(step) for step in curve]
-    lines = {which: [entry[which] for entry in curve.values()] for which in curve[str(steps[0])]}
-    plotting.save(plotting.lines(steps, lines, "step", "nats"), folder / "scores.png")
+    if curve:  # none where the run was trained by another command
+        steps = [int(step) for step in curve]
+        lines = {name: [entry[name] for entry in curve.values()] for name in curve[str(steps[0])]}
+        plotting.save(plotting.lines(steps, lines, "step", "nats"), folder / "scores.png")
     plotting.save(plotting.history(game.history, reference=0.5), folder / "curves.png")
 
 
@@ -304,10 +335,10 @@ def _command(name: str, seeds: Sequence[int], quick: bool, fabric: Fabric) -> st
     return f"ganlib reproduce {name} {options}"
 
 
-def _processor() -> str:
+def _processor(device: torch.device) -> str:
     """The chip's name, where the system tells."""
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         name = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
@@ -316,7 +347,8 @@ def _processor() -> str:
     return f"{name}, {os.cpu_count()} cores"
 
 
-def _write_json(path: Path, content: dict) -> None:
+def write_json(path: Path, content: dict) -> None:
+    """Write a report, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
     write_whole(path, lambda part: part.write_text(text, "utf-8"))

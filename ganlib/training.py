@@ -553,8 +553,9 @@ def _check(G, D, x, y, k, loss, simultaneous, lambda_l1, ema, ema_power, fabric)
         raise ValueError(f"y must have one condition for each of the {len(x)} x, got {len(y)}")
     with torch.no_grad(), _own_random_state(next(G.parameters())), mode(G, D, training=False):
         like = next(G.parameters())
-        first = () if y is None else (as_condition(y[:2].to(like.device), like.dtype),)
-        n = min(2, len(x))
+        n = 2
+        ends = None if y is None else y[[0, -1]].to(like.device)
+        first = () if y is None else (as_condition(ends, like.dtype),)
         fake = G(None if G.noise is None else G.noise(n, like), *first)
         if fake.shape[1:] != x.shape[1:]:
             raise ValueError(
@@ -566,7 +567,7 @@ def _check(G, D, x, y, k, loss, simultaneous, lambda_l1, ema, ema_power, fabric)
             raise ValueError(
                 f"D's logits must have a shape that starts with N = {n}, got {tuple(logits.shape)}"
             )
-        if simultaneous and not _judges_each_alone(D, fake, first):
+        if simultaneous and not _judges_each_alone(D, torch.rand_like(fake), first):
             raise ValueError(
                 "D must give each sample one logit, of that sample alone, when the players move "
                 f"simultaneously; got logits of shape {tuple(logits.shape)}"
@@ -732,7 +733,7 @@ class _late_interrupts:
 
 def write_whole(path: Path, write: Callable[[Path], None]) -> None:
     """Write a file so that a reader finds the old one or the new one, whole, whatever happens."""
-    part = path.with_name(path.name + ".part")
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
     write(part)
     with open(part, "rb+") as file:
         os.fsync(file.fileno())

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -38,8 +39,10 @@ def test_it_leaves_what_it_promises(quick):
     assert names == {"metrics.json", *PICTURES}
     assert report["command"] == "ganlib reproduce mnist-225 --seeds 0,1 --quick"
     assert report["seeds"].keys() == {"0", "1"}
-    assert report["versions"].keys() >= {"ganlib", "torch", "python"}
-    assert report["hardware"]
+    for its in report["seeds"].values():
+        assert its["versions"].keys() >= {"ganlib", "torch", "python"}
+        assert (its["precision"], its["processes"]) == ("32-true", 1)
+        assert its["hardware"]
     assert f"{report['score']['mean']:.1f} nats, mean over seeds 0,1" in output
 
 
@@ -101,6 +104,21 @@ def test_a_second_call_collects_without_playing_again(quick, monkeypatch):
     assert report_in(folder) == before
 
 
+def test_other_weights_are_measured_anew(quick, tmp_path):
+    """A longer run in the same folder must not report the scores of the shorter one."""
+    folder, *_ = quick
+    copy = tmp_path / "runs"
+    shutil.copytree(folder / "runs", copy)
+    measured = copy / "mnist-225-quick" / "seed-0" / "measured.json"
+    stale = json.loads(measured.read_text()) | {"sha256": "of others"}
+    stale["averaged"]["score"]["mean"] = 1000
+    measured.write_text(json.dumps(stale))
+    report = reproduction.reproduce(
+        "mnist-225", seeds=[0], quick=True, runs=copy, results=tmp_path / "results"
+    )
+    assert report["seeds"]["0"]["averaged"] == report_in(folder)["seeds"]["0"]["averaged"]
+
+
 def test_a_stopped_run_goes_on_to_the_same_weights(quick, tmp_path, monkeypatch):
     folder, *_ = quick
     play_step = ganlib.Game.play_step
@@ -131,7 +149,8 @@ def test_a_recipe_without_an_average_or_classes_is_scored_raw(tmp_path, monkeypa
     report = reproduction.reproduce("plain", seeds=[0], **places)
     assert report["score"]["of"] == "the raw generator"
     assert report["seeds"]["0"].keys() == {
-        "seconds", "curve", "raw", "raw, blurred", "sha256",
+        "seconds", "processes", "precision", "versions", "hardware", "threads", "curve",
+        "raw", "raw, blurred", "sha256",
     }  # fmt: skip
     assert "features" not in report["seeds"]["0"]["raw"]
 

@@ -9,6 +9,7 @@ there already are kept, so they may be run one by one, or side by side.
 
 import json
 import os
+import re
 import sys
 import time
 from dataclasses import replace
@@ -21,7 +22,7 @@ from lightning_fabric import Fabric
 import ganlib
 from ganlib import parzen
 from ganlib.recipes import RECIPES, Recipe, fast_schedule, paper_schedule
-from ganlib.reproduction import provenance
+from ganlib.reproduction import provenance, write_json
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results" / "mnist-225" / "ablation.json"
@@ -94,14 +95,19 @@ def scored(recipe: Recipe, folder: Path) -> dict:
 
 def main(*names: str) -> None:
     every = variants()
+    unknown = set(names) - every.keys()
+    if unknown:
+        raise SystemExit(f"variants are {', '.join(every)}; got {', '.join(unknown)}")
     for name in names or every:
-        folder = ROOT / "runs" / "ablation" / name.replace(" ", "-").replace("'", "")
-        its = scored(every[name], folder)
         report = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {"variants": {}}
+        if name in report["variants"]:
+            continue
+        its = scored(every[name], ROOT / "runs" / "ablation" / re.sub(r"\W+", "-", name))
+        if RESULTS.exists():  # another process may have added its own in the meantime
+            report = json.loads(RESULTS.read_text("utf-8"))
         report |= {"command": "python tools/ablation.py", "steps": STEPS, **provenance()}
         report["variants"][name] = its
-        RESULTS.parent.mkdir(parents=True, exist_ok=True)
-        RESULTS.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        write_json(RESULTS, report)
         print(name, its, flush=True)
 
 
