@@ -701,7 +701,15 @@ def test_an_interrupt_finishes_the_step_and_saves(tmp_path, number):
     assert bits(play(20, out=tmp_path)) == bits(play(20))
 
 
-def test_a_second_interrupt_does_not_wait(tmp_path):
+@pytest.fixture
+def own_sigint():
+    """Python's own handler: a job in a shell's background starts without it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_second_interrupt_does_not_wait(tmp_path, own_sigint):
     step = training.Game.play_step
 
     def interrupted(game):
