@@ -47,6 +47,11 @@ def main():
     """
 
 
+def _folder_option(name: str, help: str):
+    kind = click.Path(file_okay=False, path_type=Path)
+    return click.option(f"--{name}", type=kind, default=name, show_default=True, help=help)
+
+
 def _device_options(command):
     """What decides where a command computes, and how precisely."""
     for option in (
@@ -199,20 +204,8 @@ def train(
 @main.command()
 @click.argument("recipe", type=click.Choice(list(RECIPES)))
 @click.option("--seeds", default="0,1,2", show_default=True, help="One run each.")
-@click.option(
-    "--runs",
-    type=click.Path(file_okay=False, path_type=Path),
-    default="runs",
-    show_default=True,
-    help="Folder of the runs; what is there goes on.",
-)
-@click.option(
-    "--results",
-    type=click.Path(file_okay=False, path_type=Path),
-    default="results",
-    show_default=True,
-    help="Folder of what was measured.",
-)
+@_folder_option("runs", "Folder of the runs; what is there goes on.")
+@_folder_option("results", "Folder of what was measured.")
 @_device_options
 @click.option("--quick", is_flag=True, help="See that all works, on the embedded digits.")
 def reproduce(recipe, seeds, runs, results, accelerator, devices, nodes, precision, quick):

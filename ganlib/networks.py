@@ -273,12 +273,12 @@ class Maxout(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, inputs) → (N, units)."""
-        # Pieces before units: a maximum over the last axis takes twice as long.
+        # Pieces before units: a maximum over the last axis, which is short, takes longer.
         return linear(x, self.weight, self.bias).unflatten(1, (self.pieces, self.units)).amax(1)
 
 
 class _Dropout(nn.Dropout):
-    """nn.Dropout by comparing uniform numbers, on a CPU in a quarter of its time."""
+    """nn.Dropout by comparing uniform numbers, which a CPU draws faster than coin flips."""
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or x.device.type != "cpu" or self.p == 1:
