@@ -7,14 +7,11 @@ with its seeds `manual_seed(0)` and `seed=0` replaced, so that every assertion i
 evaluates the expressions given at the end. The result goes to results/LESSON/seeds.json.
 """
 
-import json
 import os
-import platform
 import re
 import sys
 import time
 from contextlib import redirect_stdout
-from importlib.metadata import version
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -23,6 +20,8 @@ os.environ.setdefault("MKL_CBWR", "AVX2")
 import matplotlib as mpl
 import nbformat
 from matplotlib import pyplot as plt
+
+from ganlib.reproduction import provenance, write_json
 
 ROOT = Path(__file__).resolve().parents[1]
 SEED = re.compile(r"(?<=manual_seed\()0(?=\))|(?<=\bseed=)0\b")
@@ -52,12 +51,10 @@ def main(lesson: str, *assignments: str) -> None:
         "expressions": expressions,
         "seeds": values,
         "seconds": round(time.perf_counter() - start),
-        "versions": {name: version(name) for name in ("ganlib", "torch", "numpy", "scikit-learn")},
-        "hardware": f"{platform.machine()}, one thread",
+        **provenance(),
     }
     path = ROOT / "results" / lesson / "seeds.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result, indent=1) + "\n")
+    write_json(path, result)
     print(path.relative_to(ROOT))
 
 

@@ -8,11 +8,9 @@ It takes the lesson's own functions from its notebook and runs them on other dat
 import contextlib
 import json
 import os
-import platform
 import re
 import sys
 import time
-from importlib.metadata import version
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -22,6 +20,7 @@ import torch
 from torch.nn.functional import one_hot
 
 import ganlib
+from ganlib.reproduction import provenance
 
 NOTEBOOK = Path(__file__).resolve().parents[1] / "chapters" / "sharpness.ipynb"
 WANTED = ("def train_l2", "def play", "def sharpness", "class Given", "def generator")
@@ -81,8 +80,7 @@ if __name__ == "__main__":
                 "command": f"python tools/sharpness_full.py {' '.join(sys.argv[1:])}",
                 "seeds": seen,
                 "seconds": round(time.perf_counter() - start),
-                "versions": {name: version(name) for name in ("ganlib", "torch", "numpy")},
-                "hardware": f"{platform.machine()}, one thread",
+                **provenance(),
             },
             indent=1,
         )
