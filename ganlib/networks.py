@@ -2,6 +2,7 @@
 
 Every generator has an attribute `noise`, the distribution p_z that it pushes forward, and every
 network an attribute `config`, the plain values that `build` makes it again from. D returns logits.
+A generator that draws classes has an attribute `classes`, their number.
 """
 
 import json
@@ -17,10 +18,12 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
-from torch.nn.functional import linear
+from torch.nn.functional import linear, one_hot
 
 __all__ = [
     "Classifier",
+    "ConditionalMLPGenerator",
+    "ConditionalMaxoutDiscriminator",
     "MLPDiscriminator",
     "MLPGenerator",
     "Maxout",
@@ -108,7 +111,34 @@ def _init_sparse(layer: nn.Linear, inputs: int) -> None:
 _ACTIVATIONS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid}
 
 
-class MLPGenerator(_Network):
+class _Generator(_Network):
+    """Ends in a layer `last` and in `output`, of as many numbers as a sample of `shape` has."""
+
+    @torch.no_grad()
+    def start_at_mean(self, images: Tensor) -> None:
+        """Set the output bias so that a zero pre-activation gives the mean image.
+
+        The bias becomes the logit of each pixel's mean, clipped to [1e-7, 1 − 1e-7], as in the
+        code released with the 2014 paper.
+
+        Args:
+            images: (N, *shape) uint8, or float in [0, 1].
+
+        Raises:
+            ValueError: The images have another shape, or the output is not a sigmoid.
+        """
+        if not isinstance(self.output, nn.Sigmoid):
+            raise ValueError("start_at_mean needs a generator whose output is 'sigmoid'")
+        if tuple(images.shape[1:]) != self.shape:
+            raise ValueError(
+                f"images must have shape (N, {', '.join(map(str, self.shape))}), "
+                f"got {tuple(images.shape)}"
+            )
+        mean = images.flatten(1).double().mean(0) / (255 if images.dtype == torch.uint8 else 1)
+        self.last.bias.copy_(torch.logit(mean, eps=1e-7))
+
+
+class MLPGenerator(_Generator):
     """z → x through fully connected layers.
 
     The 2014 paper's generator for MNIST is `MLPGenerator(Noise(100, "uniform"), (1, 28, 28),
@@ -183,29 +213,6 @@ class MLPGenerator(_Network):
         """(N, noise.dim) → (N, *shape)."""
         return self.output(self.last(self.hidden(z))).unflatten(1, self.shape)
 
-    @torch.no_grad()
-    def start_at_mean(self, images: Tensor) -> None:
-        """Set the output bias so that a zero pre-activation gives the mean image.
-
-        The bias becomes the logit of each pixel's mean, clipped to [1e-7, 1 − 1e-7], as in the
-        code released with the 2014 paper.
-
-        Args:
-            images: (N, *shape) uint8, or float in [0, 1].
-
-        Raises:
-            ValueError: The images have another shape, or the output is not a sigmoid.
-        """
-        if self.config["output"] != "sigmoid":
-            raise ValueError("start_at_mean needs a generator whose output is 'sigmoid'")
-        if tuple(images.shape[1:]) != self.shape:
-            raise ValueError(
-                f"images must have shape (N, {', '.join(map(str, self.shape))}), "
-                f"got {tuple(images.shape)}"
-            )
-        mean = images.flatten(1).double().mean(0) / (255 if images.dtype == torch.uint8 else 1)
-        self.last.bias.copy_(torch.logit(mean, eps=1e-7))
-
     def go_on_from(self, other: "MLPGenerator") -> None:
         """Take over another generator as the top of this one, which then feeds it instead of noise.
 
@@ -225,6 +232,83 @@ class MLPGenerator(_Network):
             raise ValueError(f"other must be the top of this generator, {self}, got {other}")
         top.load_state_dict(other.hidden.state_dict())
         self.last.load_state_dict(other.last.state_dict())
+
+
+def _from_classes(y: Tensor, classes: int, like: Tensor) -> Tensor:
+    """(N,) int64 classes → (N, classes) numbers, 1 at the class and 0 elsewhere."""
+    if y.dtype != torch.int64 or y.shape != like.shape[:1]:
+        raise ValueError(
+            f"y must be {len(like)} int64 classes, one for each sample, got {tuple(y.shape)} "
+            f"{y.dtype}"
+        )
+    # Elsewhere the check would wait for the device, whose own one_hot checks, too.
+    if y.device.type == "cpu" and len(y) and not 0 <= y.min() <= y.max() < classes:
+        raise ValueError(
+            f"y must be from 0 to {classes - 1}, got values from {y.min()} to {y.max()}"
+        )
+    return one_hot(y, classes).to(like.dtype)
+
+
+class ConditionalMLPGenerator(_Generator):
+    """(z, y) → x: z and the class y have a hidden layer each, and share those above.
+
+    The defaults are the generator for MNIST of Mirza & Osindero (2014), *Conditional generative
+    adversarial nets*, section 4.1: with `Noise(100, "uniform")` it maps z to 200 rectified linear
+    units, y to 1000, both to 1200, and these to the pixels through sigmoids. The paper draws z from
+    U[0, 1]^100, which is (1 + z/√3)/2 of ours: the first layer can undo what differs.
+
+    Args:
+        noise: The distribution p_z of z.
+        shape: Shape of one sample.
+        classes: How many there are.
+        units_z: Width of z's own layer.
+        units_y: Width of y's own layer.
+        hidden: Width of each layer that both share.
+        dropout: Probability with which each hidden unit is dropped in training; 0.5 in the paper.
+        init: Weights start in U(−init, init), biases at 0; PyTorch's default without it.
+    """
+
+    def __init__(
+        self,
+        noise: Noise,
+        shape: Sequence[int],
+        classes: int,
+        units_z: int = 200,
+        units_y: int = 1000,
+        hidden: Sequence[int] = (1200,),
+        dropout: float = 0.0,
+        init: float | None = None,
+    ):
+        super().__init__(
+            noise={"dim": noise.dim, "distribution": noise.distribution},
+            shape=list(shape),
+            classes=classes,
+            units_z=units_z,
+            units_y=units_y,
+            hidden=list(hidden),
+            dropout=dropout,
+            init=init,
+        )
+        self.noise, self.shape, self.classes = noise, tuple(shape), classes
+        self.of_z = nn.Sequential(nn.Linear(noise.dim, units_z), nn.ReLU(), _Dropout(dropout))
+        self.of_y = nn.Sequential(nn.Linear(classes, units_y), nn.ReLU(), _Dropout(dropout))
+        widths = [units_z + units_y, *hidden]
+        self.hidden = nn.Sequential()
+        for before, after in pairwise(widths):
+            self.hidden.extend([nn.Linear(before, after), nn.ReLU(), _Dropout(dropout)])
+        self.last = nn.Linear(widths[-1], math.prod(shape))
+        self.output = nn.Sigmoid()
+        if init is not None:
+            _init_uniform(self, init)
+
+    def forward(self, z: Tensor, y: Tensor) -> Tensor:
+        """(N, noise.dim) and (N,) int64 classes → (N, *shape).
+
+        Raises:
+            ValueError: y has another shape or type; on the CPU also where a class is out of range.
+        """
+        both = [self.of_z(z), self.of_y(_from_classes(y, self.classes, z))]
+        return self.output(self.last(self.hidden(torch.cat(both, 1)))).unflatten(1, self.shape)
 
 
 class MLPDiscriminator(_Network):
@@ -281,7 +365,7 @@ class _Dropout(nn.Dropout):
     """nn.Dropout by comparing uniform numbers, which a CPU draws faster than coin flips."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training or x.device.type != "cpu" or self.p == 1:
+        if not self.training or x.device.type != "cpu" or self.p in (0, 1):
             return super().forward(x)
         kept = torch.rand(x.shape) >= self.p
         return x * kept.to(x.dtype).div_(1 - self.p)
@@ -330,6 +414,75 @@ class MaxoutDiscriminator(_Network):
     def forward(self, x: Tensor) -> Tensor:
         """(N, *shape) → (N, 1) logits."""
         return self.layers(x)
+
+
+class ConditionalMaxoutDiscriminator(_Network):
+    """(x, y) → logit: x and the class y have a maxout layer each, and share the one above.
+
+    The defaults are the discriminator for MNIST of Mirza & Osindero (2014), *Conditional generative
+    adversarial nets*, section 4.1: x enters 240 units with 5 pieces, y enters 50 with 5, and both
+    enter 240 with 4. The paper's dropout of 0.5 is that of `MaxoutDiscriminator` here, on the
+    inputs of every layer but y's own: a D that does not see the class cannot insist on it.
+
+    Args:
+        shape: Shape of one sample.
+        classes: How many there are.
+        units_x: Width of x's own layer.
+        units_y: Width of y's own layer.
+        units: Width of the layer that both share.
+        pieces: Affine maps per unit of x's and of y's own layer.
+        pieces_joint: Affine maps per unit of the layer that both share.
+        keep_input: Probability of keeping a pixel in training.
+        keep_hidden: Probability of keeping a hidden unit in training.
+        init: Weights start in U(−init, init), biases at 0.
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        classes: int,
+        units_x: int = 240,
+        units_y: int = 50,
+        units: int = 240,
+        pieces: int = 5,
+        pieces_joint: int = 4,
+        keep_input: float = 0.8,
+        keep_hidden: float = 0.5,
+        init: float = 0.005,
+    ):
+        super().__init__(
+            shape=list(shape),
+            classes=classes,
+            units_x=units_x,
+            units_y=units_y,
+            units=units,
+            pieces=pieces,
+            pieces_joint=pieces_joint,
+            keep_input=keep_input,
+            keep_hidden=keep_hidden,
+            init=init,
+        )
+        self.classes = classes
+        self.of_x = nn.Sequential(
+            nn.Flatten(), _Dropout(1 - keep_input), Maxout(math.prod(shape), units_x, pieces)
+        )
+        self.of_y = Maxout(classes, units_y, pieces)
+        self.of_both = nn.Sequential(
+            _Dropout(1 - keep_hidden),
+            Maxout(units_x + units_y, units, pieces_joint),
+            _Dropout(1 - keep_hidden),
+            nn.Linear(units, 1),
+        )
+        _init_uniform(self, init)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """(N, *shape) and (N,) int64 classes → (N, 1) logits.
+
+        Raises:
+            ValueError: As the generator.
+        """
+        both = [self.of_x(x), self.of_y(_from_classes(y, self.classes, x))]
+        return self.of_both(torch.cat(both, 1))
 
 
 class Classifier(_Network):
@@ -402,7 +555,14 @@ WEIGHTS = Path(__file__).parent / "weights"  # of trained generators
 
 _NETWORKS = {
     network.__name__: network
-    for network in (MLPGenerator, MLPDiscriminator, MaxoutDiscriminator, Classifier)
+    for network in (
+        MLPGenerator,
+        ConditionalMLPGenerator,
+        MLPDiscriminator,
+        MaxoutDiscriminator,
+        ConditionalMaxoutDiscriminator,
+        Classifier,
+    )
 }
 
 
