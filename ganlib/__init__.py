@@ -4,6 +4,8 @@ from ganlib import metrics, objectives, parzen
 from ganlib import plotting as plot
 from ganlib.data import Data, load, stream
 from ganlib.networks import (
+    ConditionalMaxoutDiscriminator,
+    ConditionalMLPGenerator,
     MaxoutDiscriminator,
     MLPDiscriminator,
     MLPGenerator,
@@ -18,6 +20,8 @@ from ganlib.training import Game, Schedule, train
 
 __all__ = [
     "RECIPES",
+    "ConditionalMLPGenerator",
+    "ConditionalMaxoutDiscriminator",
     "Data",
     "Game",
     "MLPDiscriminator",

@@ -1,12 +1,14 @@
 """Looking at a generator: samples, walks through z, and the nearest training images."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 
 from ganlib.data import as_condition, to_float
 from ganlib.networks import mode
 
-__all__ = ["interpolate", "nearest", "sample", "walk"]
+__all__ = ["in_turn", "interpolate", "nearest", "sample", "walk"]
 
 
 @torch.no_grad()
@@ -43,13 +45,18 @@ def generate(
     return torch.cat(batches)
 
 
+def in_turn(n: int, classes: int) -> Tensor:
+    """n classes, each in its turn: 0, 1, …, classes − 1, 0, 1, …; (n,) int64."""
+    return torch.arange(n) % classes
+
+
 def sample(G: nn.Module, n: int = 64, y: Tensor | None = None, *, seed: int = 0) -> Tensor:
     """Draw samples: z ~ p_z pushed through G. The first come, none is chosen.
 
     Args:
         G: Generator with an attribute `noise`.
         n: How many.
-        y: (n, ...) conditions, or None.
+        y: (n, ...) conditions; without them a G of classes draws each in its turn.
         seed: Of z; it gives the same z on every device.
 
     Returns:
@@ -61,6 +68,8 @@ def sample(G: nn.Module, n: int = 64, y: Tensor | None = None, *, seed: int = 0)
     if n < 1:
         raise ValueError(f"n must be at least 1, got {n}")
     z = None if G.noise is None else G.noise(n, next(G.parameters()), seed=seed)
+    if y is None and hasattr(G, "classes"):
+        y = in_turn(n, G.classes)
     return generate(G, z, y)
 
 
@@ -134,7 +143,8 @@ def interpolate(
         z0: (dim,) or (N, dim) starts.
         z1: Ends, of the same shape.
         steps: Images on each way, at least 2.
-        y: Condition of each way, () or (N,) or with further dimensions; None without.
+        y: Condition of each way, () or (N,) or with further dimensions, which stays as it is on the
+            way; without it a G of classes takes each in its turn, one a way.
         spherical: Follow the arc instead of the straight line.
 
     Returns:
@@ -144,6 +154,8 @@ def interpolate(
         ValueError: As `walk` does, or y does not hold one condition for each way.
     """
     points = walk(z0, z1, steps, spherical=spherical)
+    if y is None and hasattr(G, "classes"):
+        y = in_turn(math.prod(z0.shape[:-1]), G.classes).view(z0.shape[:-1])
     if y is not None:
         if y.shape[: z0.ndim - 1] != z0.shape[:-1]:
             raise ValueError(

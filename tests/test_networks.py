@@ -17,6 +17,8 @@ import ganlib
 from ganlib import networks
 from ganlib.networks import (
     Classifier,
+    ConditionalMaxoutDiscriminator,
+    ConditionalMLPGenerator,
     Maxout,
     MaxoutDiscriminator,
     MLPDiscriminator,
@@ -41,6 +43,12 @@ NETWORKS = {
     "generator of numbers": lambda: MLPGenerator(Noise(2), (1,), (), output="identity"),
     "discriminator": lambda: MLPDiscriminator((1, 2, 2), (5, 4), dropout=0.3),
     "maxout discriminator": lambda: MaxoutDiscriminator((2, 2), (3,), 2, 0.7, 0.6, 0.1),
+    "conditional generator": lambda: ConditionalMLPGenerator(
+        Noise(3, "uniform"), (1, 2, 2), 3, 5, 4, (6, 7), dropout=0.3, init=0.1
+    ),
+    "conditional discriminator": lambda: ConditionalMaxoutDiscriminator(
+        (1, 2, 2), 3, 5, 4, 6, 2, 3, 0.7, 0.6, 0.1
+    ),
     "classifier": lambda: Classifier((1, 5, 4), classes=3, width=6),
 }
 each_network = pytest.mark.parametrize("make", NETWORKS.values(), ids=NETWORKS)
@@ -50,6 +58,10 @@ def bits(network):
     return {
         name: (w.dtype, w.shape, w.numpy().tobytes()) for name, w in network.state_dict().items()
     }
+
+
+def count(network):
+    return sum(parameter.numel() for parameter in network.parameters())
 
 
 def paper_pair():
@@ -300,6 +312,109 @@ def test_norm_that_is_not_positive_is_refused(largest):
         limit_norms([torch.ones(2, 2)], largest)
 
 
+# Classes -----------------------------------------------------------------------------------------
+
+
+def conditional_pair(**options):
+    """The generator and the discriminator of Mirza & Osindero (2014)."""
+    torch.manual_seed(0)
+    noise, shape = Noise(100, "uniform"), (1, 28, 28)
+    return (
+        ConditionalMLPGenerator(noise, shape, 10, **options),
+        ConditionalMaxoutDiscriminator(shape, 10),
+    )
+
+
+def test_conditional_pair_has_the_parameters_counted_by_hand():
+    G, D = conditional_pair()
+    own = (100 * 200 + 200) + (10 * 1000 + 1000)
+    assert count(G) == own + (1200 * 1200 + 1200) + (1200 * 784 + 784)
+    own = 5 * (784 * 240 + 240) + 5 * (10 * 50 + 50)
+    assert count(D) == own + 4 * (290 * 240 + 240) + (240 + 1)
+
+
+def test_conditional_generator_is_its_layers_written_out():
+    G = ConditionalMLPGenerator(Noise(3), (2, 2), 4, 5, 6, (7, 8))
+    z, y = torch.randn(9, 3), torch.arange(9) % 4
+    of_z, of_y = G.of_z[0], G.of_y[0]
+    h_z = (z @ of_z.weight.T + of_z.bias).clamp(min=0)
+    h_y = (of_y.weight.T[y] + of_y.bias).clamp(min=0)
+    h = torch.cat([h_z, h_y], 1)
+    for layer in (m for m in G.hidden if isinstance(m, nn.Linear)):
+        h = (h @ layer.weight.T + layer.bias).clamp(min=0)
+    x = torch.sigmoid(h @ G.last.weight.T + G.last.bias)
+    torch.testing.assert_close(G.eval()(z, y), x.reshape(9, 2, 2))
+
+
+def test_conditional_discriminator_is_its_layers_written_out():
+    def largest(x, layer, pieces):
+        affine = x @ layer.weight.T + layer.bias
+        return affine.reshape(len(x), pieces, -1).max(1).values
+
+    D = ConditionalMaxoutDiscriminator((2, 2), 4, 5, 6, 7, 3, 2, init=1.0).eval()
+    x, y = torch.randn(9, 2, 2), torch.arange(9) % 4
+    own = [largest(x.reshape(9, 4), D.of_x[2], 3), largest(torch.eye(4)[y], D.of_y, 3)]
+    h = largest(torch.cat(own, 1), D.of_both[1], 2)
+    torch.testing.assert_close(D(x, y), h @ D.of_both[3].weight.T + D.of_both[3].bias)
+
+
+def test_both_players_hear_their_class_and_learn_from_it():
+    G, D = conditional_pair()
+    z, y = torch.randn(10, 100), torch.arange(10)
+    x = G(z[:1].expand(10, 100), y)
+    assert torch.cdist(x.flatten(1), x.flatten(1)).add(torch.eye(10)).min() > 1e-3
+    same = x[:1].expand(10, 1, 28, 28)
+    with mode(D, training=False):
+        assert D(same, y).unique().numel() == 10
+        D(x, y).sum().backward()
+    for player in (G, D):
+        for name, parameter in player.named_parameters():
+            assert parameter.grad.any(), name
+
+
+def test_dropout_of_the_conditional_pair_is_where_it_is_said_to_be():
+    G, D = conditional_pair(dropout=0.5)
+    assert [m.p for m in G.modules() if isinstance(m, nn.Dropout)] == [0.5] * 3
+    assert [m.p for m in D.modules() if isinstance(m, nn.Dropout)] == pytest.approx([0.2, 0.5, 0.5])
+    z, y = torch.randn(1, 100).expand(2, 100), torch.zeros(2, dtype=torch.int64)
+    assert not torch.equal(*G(z, y))  # two masks
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    conditional_pair()[0](z, y)  # without dropout nothing is drawn
+    torch.manual_seed(1)
+    G.eval()(z, y)
+    assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        (torch.tensor([0, 10]), "y must be from 0 to 9, got values from 0 to 10"),
+        (torch.tensor([-1, 3]), "y must be from 0 to 9, got values from -1 to 3"),
+        (torch.tensor([0.0, 1.0]), r"y must be 2 int64 classes, .*, got \(2,\) torch.float32"),
+        (torch.tensor([1]), r"y must be 2 int64 classes, .*, got \(1,\) torch.int64"),
+        (torch.eye(10)[:2].long(), r"y must be 2 int64 classes, .*, got \(2, 10\) torch.int64"),
+    ],
+)
+def test_what_is_no_class_is_refused(y, message):
+    G, D = conditional_pair()
+    with pytest.raises(ValueError, match=message):
+        G(torch.randn(2, 100), y)
+    with pytest.raises(ValueError, match=message):
+        D(torch.rand(2, 1, 28, 28), y)
+
+
+def test_conditional_generator_starts_at_the_mean_image():
+    images = ganlib.load("digits").images
+    G = ConditionalMLPGenerator(Noise(3), (1, 8, 8), 10)
+    nn.init.zeros_(G.last.weight)
+    G.start_at_mean(images)
+    expected = (images.double() / 255).mean(0).clamp(1e-7, 1 - 1e-7).float().expand(4, 1, 8, 8)
+    x = G(torch.randn(4, 3), torch.arange(4))
+    torch.testing.assert_close(x, expected, rtol=1e-5, atol=0)
+
+
 # Dropout -----------------------------------------------------------------------------------------
 
 
@@ -342,8 +457,10 @@ def test_discriminator_drops_hidden_units_alone():
 def test_evaluation_is_deterministic(make):
     network = make().eval()
     shape = (network.noise.dim,) if hasattr(network, "noise") else network.config["shape"]
-    x = torch.rand(5, *shape)
-    assert torch.equal(network(x), network(x))
+    given = [torch.rand(5, *shape)]
+    if "Conditional" in network.config["network"]:
+        given.append(torch.arange(5) % 3)
+    assert torch.equal(network(*given), network(*given))
 
 
 # The mean image ----------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from torch import nn
 
 import ganlib
 from ganlib.networks import MLPGenerator, Noise
-from ganlib.sampling import generate, interpolate, nearest, sample, walk
+from ganlib.sampling import generate, in_turn, interpolate, nearest, sample, walk
 
 few = settings(deadline=None, max_examples=50)
 each_way = pytest.mark.parametrize("spherical", [False, True], ids=["linear", "spherical"])
@@ -349,3 +349,34 @@ def test_impossible_number_of_neighbours_is_refused(k):
 def test_neighbours_of_another_shape_are_refused():
     with pytest.raises(ValueError, match=r"one shape, got \(1, 4, 4\) and \(4, 4\)"):
         nearest(torch.zeros(2, 1, 4, 4), torch.zeros(3, 4, 4))
+
+
+# Classes -----------------------------------------------------------------------------------------
+
+
+def of_three_classes():
+    torch.manual_seed(0)
+    return ganlib.ConditionalMLPGenerator(ganlib.Noise(4), (1, 2, 2), 3, 5, 6, (7,), init=0.5)
+
+
+def test_classes_come_in_turn():
+    assert in_turn(7, 3).tolist() == [0, 1, 2, 0, 1, 2, 0]
+    assert in_turn(10_000, 10).bincount().tolist() == [1000] * 10
+
+
+def test_without_a_condition_each_class_is_drawn_in_its_turn():
+    G = of_three_classes()
+    asked = sample(G, 7, torch.tensor([0, 1, 2, 0, 1, 2, 0]))
+    assert torch.equal(sample(G, 7), asked)
+    assert not torch.equal(sample(G, 7, torch.full((7,), 1)), asked)
+
+
+def test_a_class_stays_the_same_on_the_way():
+    G = of_three_classes()
+    z0, z1 = torch.randn(5, 4), torch.randn(5, 4)
+    walks = interpolate(G, z0, z1, 6)
+    assert torch.equal(walks, interpolate(G, z0, z1, 6, torch.tensor([0, 1, 2, 0, 1])))
+    for number in range(5):
+        alone = interpolate(G, z0[number], z1[number], 6, torch.tensor(number % 3))
+        torch.testing.assert_close(walks[number], alone)
+    torch.testing.assert_close(walks[0], interpolate(G, z0[0], z1[0], 6))

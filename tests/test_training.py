@@ -254,6 +254,43 @@ def test_one_way_back_gives_both_players_the_gradients_of_two(loss, scale, condi
         torch.testing.assert_close(measured[f"grad_{name}"], norm)
 
 
+def test_one_way_back_serves_the_conditional_pair_too():
+    """Joint moves of networks that take classes, dropout and all, against two passes in float64."""
+    torch.manual_seed(0)
+    G = ganlib.ConditionalMLPGenerator(ganlib.Noise(4), (3,), 5, 6, 7, (8,), 0.5, 0.5).double()
+    D = ganlib.ConditionalMaxoutDiscriminator((3,), 5, 6, 7, 8, 2, 3, 0.8, 0.5, 0.5).double()
+    sgd = [torch.optim.SGD(net.parameters(), lr=0.0) for net in (G, D)]
+    game = ganlib.train(
+        G, D, X, torch.arange(40) % 5, steps=1, batch_size=8, simultaneous=True,
+        optimizer_G=sgd[0], optimizer_D=sgd[1],
+    )  # fmt: skip
+    x, (y,) = game.minibatches[1]
+    torch.manual_seed(7)
+    game.move_both(x, (y,))
+    found = {name: [p.grad for p in game.parameters[name]] for name in "DG"}
+    torch.manual_seed(7)
+    fake = game.sample(8, (y,))
+    real_logits, fake_logits = D(torch.cat([x, fake]), torch.cat([y, y])).chunk(2)
+    losses = {"D": game.loss_D(real_logits, fake_logits), "G": -logsigmoid(fake_logits).mean()}
+    for name, its_loss in losses.items():
+        expected = torch.autograd.grad(its_loss, game.parameters[name], retain_graph=True)
+        for one, other in zip(found[name], expected, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-20)
+
+
+def test_the_average_of_a_conditional_generator_is_taken_and_saved(tmp_path):
+    torch.manual_seed(0)
+    G = ganlib.ConditionalMLPGenerator(ganlib.Noise(4), (3,), 5, 6, 7, (8,))
+    D = ganlib.ConditionalMaxoutDiscriminator((3,), 5, 6, 7, 8)
+    start = [p.detach().clone() for p in G.parameters()]
+    options = {"batch_size": 8, "ema": 0.9, "ema_power": 0.0, "out": tmp_path}
+    game = ganlib.train(G, D, X, torch.arange(40) % 5, steps=1, **options)
+    for before, now, mean in zip(start, G.parameters(), game.averaged.parameters(), strict=True):
+        torch.testing.assert_close(mean, (before + now) / 2)
+    saved = ganlib.load_network(tmp_path / GENERATOR)
+    assert torch.equal(ganlib.sample(saved, 5), ganlib.sample(game.averaged, 5))
+
+
 @pytest.mark.parametrize(
     "D",
     [
