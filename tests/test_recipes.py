@@ -15,6 +15,13 @@ from ganlib.recipes import RECIPES, paper_schedule, tfd_schedule
 MNIST_LIKE = (torch.rand(200, 1, 28, 28, generator=torch.Generator().manual_seed(0)) * 255).byte()
 
 
+def mnist_like(recipe):
+    """Data of that shape, with labels if the recipe conditions on them."""
+    if recipe.condition is None:
+        return MNIST_LIKE
+    return Data("mine", "train", MNIST_LIKE, torch.arange(200) % 10, tuple("0123456789"))
+
+
 def narrow(recipe):
     """The same recipe with no layer of more than 160 units."""
     units = recipe.discriminator.get("units", (160, 160))
@@ -29,7 +36,7 @@ def narrow(recipe):
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_trains(name, tmp_path):
     recipe = narrow(RECIPES[name]) if RECIPES[name].first else RECIPES[name]
-    game = recipe.run(data=MNIST_LIKE, steps=2, out=tmp_path, log_every=1)
+    game = recipe.run(data=mnist_like(recipe), steps=2, out=tmp_path, log_every=1)
     assert game.step == 2
     assert ganlib.sample(game.generator, 3).shape == (3, 1, 28, 28)
 
@@ -116,6 +123,51 @@ def test_half_the_rate_is_half_the_loss():
         torch.autograd.grad(whole, list(D.parameters())),
     ):
         torch.testing.assert_close(one, RECIPES["mnist"].rate_D * other)
+
+
+# Classes -----------------------------------------------------------------------------------------
+
+
+def test_labels_reach_both_players():
+    game = RECIPES["cgan-digits"].run(steps=2)
+    digits = ganlib.load("digits")
+    x, (y,) = game.minibatches[0]
+    _, places = ganlib.nearest(x, digits.images)
+    assert torch.equal(y, digits.labels[places[:, 0]])
+    assert (game.G.classes, game.D.classes) == (10, 10)
+    three = Data("mine", "train", MNIST_LIKE, torch.arange(200) % 3, ("a", "b", "c"))
+    assert RECIPES["cgan-digits"].run(data=three, steps=1).G.classes == 3
+
+
+def test_cgan_mnist_has_the_widths_of_the_paper_and_the_small_one_fits_a_page():
+    def weights(name):
+        players = RECIPES[name].players(MNIST_LIKE, classes=10)
+        return [sum(p.numel() for p in player.parameters()) for player in players]
+
+    of_z_and_y = 101 * 200 + 11 * 1000
+    G = of_z_and_y + 1201 * 1200 + 1201 * 784
+    D = 785 * 1200 + 11 * 250 + 291 * 960 + 241
+    assert weights("cgan-mnist") == [G, D]
+    small, same = weights("cgan-mnist-small")
+    assert 2 * small < 2_000_000  # bytes in half precision
+    assert same == D
+
+
+def test_a_recipe_of_labels_needs_labels():
+    with pytest.raises(ValueError, match="data must have labels for this recipe, array has none"):
+        RECIPES["cgan-digits"].run(data=MNIST_LIKE, steps=1)
+
+
+def test_the_conditional_digits_recipe_learns_to_obey():
+    digits = ganlib.load("digits")
+    judge = ganlib.metrics.train_classifier(digits.images, digits.labels, epochs=10)
+    obeys = []
+    for steps in (1, 1000):
+        G = RECIPES["cgan-digits"].run(steps=steps).generator
+        y = torch.arange(500) % 10
+        obeys.append(ganlib.metrics.accuracy(judge, ganlib.sample(G, 500, y), y))
+    assert obeys[0] < 0.3
+    assert obeys[1] > 0.6
 
 
 # Faces: max norm, and one recipe after another ---------------------------------------------------
