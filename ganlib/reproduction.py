@@ -23,7 +23,7 @@ from ganlib import metrics, parzen, plotting
 from ganlib.data import Data, load, to_float
 from ganlib.networks import Classifier, load_network, save_network
 from ganlib.recipes import RECIPES, Recipe
-from ganlib.sampling import interpolate, nearest, sample
+from ganlib.sampling import generate, in_turn, interpolate, nearest, sample
 from ganlib.training import CHECKPOINT, GENERATOR, Game, write_whole
 
 __all__ = ["provenance", "reproduce", "write_json"]
@@ -62,6 +62,9 @@ def reproduce(
     10,000 samples of the averaged generator where there is one, and of the raw one too. Precision
     and recall compare 10,000 samples with the test images, in pixels and in the features of a
     classifier of real images.
+
+    A generator of classes draws each in its turn, equally many. The classifier then also tells the
+    share of each class in which it sees the class that was asked for.
 
     Args:
         name: A recipe whose data have a validation and a test split.
@@ -181,10 +184,10 @@ def _quick_score(G: nn.Module, validation: Tensor) -> float:
     """Log-likelihood of validation images that did not choose σ, at most 1,000 of them."""
     half = min(1000, len(validation) // 2)
     chosen, scored = validation[:half], validation[half : 2 * half]
-    return parzen.score(_samples(G, 0), chosen, scored).mean
+    return parzen.score(_samples(G, 0, SAMPLES), chosen, scored).mean
 
 
-def _samples(G: nn.Module, seed: int, n: int = SAMPLES) -> Tensor:
+def _samples(G: nn.Module, seed: int, n: int) -> Tensor:
     return sample(G, n, seed=seed).clamp(0, 1)
 
 
@@ -204,7 +207,8 @@ def _measured(game: Game, folder: Path, splits: dict[str, Data], judge: Classifi
 def _measure(game: Game, splits: dict[str, Data], judge: Classifier | None) -> dict:
     """The final numbers of one run."""
     sets = {
-        which: [_samples(G, seed) for seed in range(DRAWS)] for which, G in _players(game).items()
+        which: [_samples(G, seed, SAMPLES) for seed in range(DRAWS)]
+        for which, G in _players(game).items()
     }
     # Averaged weights draw smoother images. Is that all? The raw ones, smoothed, tell.
     sets["raw, blurred"] = [_softened(images) for images in sets["raw"]]
@@ -218,6 +222,8 @@ def _measure(game: Game, splits: dict[str, Data], judge: Classifier | None) -> d
             "other draws": [score["paper"]["mean"] for score in scores[1:]],
             **_compared(draws[0], splits["test"].images, judge),
         }
+        if judge is not None and hasattr(game.G, "classes"):
+            measured[which]["agreement"] = _agreement(draws[0], splits["test"].classes, judge)
     return measured
 
 
@@ -250,6 +256,18 @@ def _compared(images: Tensor, test: Tensor, judge: Classifier | None) -> dict:
     }
     ratio = metrics.sharpness(images).mean() / metrics.sharpness(test).mean()
     return rounded | {"sharpness": round(ratio.item(), 3)}
+
+
+def _agreement(images: Tensor, names: Sequence[str], judge: Classifier) -> dict:
+    """How often the classifier sees the class that was asked for, of classes drawn in turn."""
+    asked = in_turn(len(images), len(names))
+    obeyed = (metrics.classes(judge, images) == asked).double()
+    shares = [obeyed[asked == number].mean().item() for number in range(len(names))]
+    return {
+        "mean": round(statistics.mean(shares), 4),
+        "least": round(min(shares), 4),
+        "of each class": {name: round(share, 4) for name, share in zip(names, shares, strict=True)},
+    }
 
 
 def _judge(splits: dict[str, Data], path: Path) -> Classifier | None:
@@ -304,28 +322,50 @@ def _blurred(images: Tensor) -> Tensor:
 
 
 def _draw(game: Game, curve: dict, train: Data, judge: Classifier | None, folder: Path) -> None:
-    """Samples as they come, their nearest training images, a walk through z, and the curves."""
+    """Samples as they come, their nearest training images, walks through z, and the curves."""
     G = game.generator
     folder.mkdir(parents=True, exist_ok=True)
-    shown = _samples(G, 0, 100)
-    plotting.save(plotting.grid(shown, 10), folder / "samples.png")
+    if hasattr(G, "classes"):
+        shown = _draw_classes(G, train.classes, folder)
+    else:
+        shown = _samples(G, 0, 100)
+        plotting.save(plotting.grid(shown, 10), folder / "samples.png")
+        walk = _walk(G, judge)
+        plotting.save(plotting.strip(walk), folder / "interpolation.png")
     _, places = nearest(shown[:10], train.images)
     pairs = torch.cat([shown[:10], to_float(train.images[places[:, 0]]).cpu()])
     rows = ["sample", "nearest"]
     plotting.save(plotting.grid(pairs, 10, rows), folder / "neighbours.png")
-    z = G.noise(2000, seed=0)
-    ends = [0, 1]
-    if judge is not None:
-        seen = metrics.classes(judge, sample(G, len(z), seed=0))
-        drawn = [(seen == digit).nonzero().flatten() for digit in (1, 5)]  # as in the paper
-        ends = [int(places[0]) if len(places) else end for places, end in zip(drawn, ends)]
-    walk = interpolate(G, z[ends[0]], z[ends[1]], 10)
-    plotting.save(plotting.strip(walk), folder / "interpolation.png")
     if curve:  # none where the run was trained by another command
         steps = [int(step) for step in curve]
         lines = {name: [entry[name] for entry in curve.values()] for name in curve[str(steps[0])]}
         plotting.save(plotting.lines(steps, lines, "step", "nats"), folder / "scores.png")
     plotting.save(plotting.history(game.history, reference=0.5), folder / "curves.png")
+
+
+def _draw_classes(G: nn.Module, names: Sequence[str], folder: Path) -> Tensor:
+    """A row of each class, one z through all classes, and a walk within each; some samples."""
+    n = len(names)
+    shown = _samples(G, 0, 10 * n)
+    rows = shown.unflatten(0, (10, n)).transpose(0, 1).flatten(0, 1)
+    plotting.save(plotting.grid(rows, 10, names), folder / "samples.png")
+    z = G.noise(6, seed=0)
+    of_each = generate(G, z.repeat_interleave(n, 0), in_turn(6 * n, n))
+    plotting.save(plotting.grid(of_each, n), folder / "classes.png")
+    walks = interpolate(G, z[:1].expand(n, -1), z[1:2].expand(n, -1), 10)
+    plotting.save(plotting.strip(walks, names), folder / "interpolation.png")
+    return shown
+
+
+def _walk(G: nn.Module, judge: Classifier | None) -> Tensor:
+    """From a 1 to a 5, as in the paper, where a classifier can tell them."""
+    z = G.noise(2000, seed=0)
+    ends = [0, 1]
+    if judge is not None:
+        seen = metrics.classes(judge, sample(G, len(z), seed=0))
+        drawn = [(seen == digit).nonzero().flatten() for digit in (1, 5)]
+        ends = [int(places[0]) if len(places) else end for places, end in zip(drawn, ends)]
+    return interpolate(G, z[ends[0]], z[ends[1]], 10)
 
 
 def _command(name: str, seeds: Sequence[int], quick: bool, fabric: Fabric) -> str:

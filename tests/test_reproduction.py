@@ -155,6 +155,46 @@ def test_a_recipe_without_an_average_or_classes_is_scored_raw(tmp_path, monkeypa
     assert "features" not in report["seeds"]["0"]["raw"]
 
 
+@pytest.mark.parametrize("name", ["cgan-digits", "cgan-mnist"])
+def test_a_recipe_of_classes_tells_how_often_it_obeys(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(reproduction, "SAMPLES", 500)
+    monkeypatch.setitem(reproduction.QUICK, "steps", 100)
+    places = {"runs": tmp_path / "runs", "results": tmp_path / "results"}
+    report = reproduction.reproduce(name, seeds=[0], quick=True, **places)
+    names = {path.name for path in (tmp_path / "results" / f"{name}-quick").iterdir()}
+    assert names == {"metrics.json", "classes.png", *PICTURES}
+    folder = tmp_path / "runs" / f"{name}-quick"
+    samples = ganlib.sample(ganlib.load_network(folder / "seed-0" / GENERATOR), 500)
+    judge = ganlib.load_network(folder / "classifier.safetensors")
+    found = report["seeds"]["0"]["averaged"]["agreement"]
+    shares = found["of each class"]
+    assert list(shares) == list("0123456789")
+    for number, share in enumerate(shares.values()):
+        asked = torch.full((50,), number)
+        expected = metrics.accuracy(judge, samples[number::10], asked)
+        assert share == pytest.approx(expected, abs=1e-4)
+    assert found["mean"] == pytest.approx(sum(shares.values()) / 10, abs=1e-3)
+    assert found["least"] == min(shares.values())
+    assert report["reference"]["classifier's accuracy on test images"] > 0.95
+
+
+def test_agreement_counts_by_the_class_asked_for():
+    """A judge that says 1 whatever it sees agrees with the ones."""
+
+    class Ones(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.bias = torch.nn.Parameter(torch.tensor([0.0, 1.0, 0.0]))
+
+        def forward(self, x):
+            return self.bias.expand(len(x), 3)
+
+    found = reproduction._agreement(torch.rand(7, 1, 2, 2), ("a", "b", "c"), Ones())
+    assert found == {
+        "mean": 0.3333, "least": 0.0, "of each class": {"a": 0.0, "b": 1.0, "c": 0.0}
+    }  # fmt: skip
+
+
 def test_softening_keeps_brightness_and_colour_apart():
     one = torch.zeros(1, 3, 5, 5)
     one[0, 1, 2, 2] = 1
