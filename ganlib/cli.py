@@ -164,6 +164,7 @@ def train(
         plan = {
             "recipe": recipe,
             "data": data or chosen.data,
+            "condition": chosen.condition,
             "stream": stream,
             "generator": chosen.generator,
             "discriminator": chosen.discriminator,
@@ -190,7 +191,8 @@ def train(
     with _interruptible(out):
         game = chosen.run(data=source, steps=steps, seed=seed, out=out, fabric=fabric, **options)
     if fabric.is_global_zero:
-        plotting.save(plotting.grid(ganlib.sample(game.generator, 64)), out / "samples.png")
+        sheet = plotting.grid(ganlib.sample(game.generator, 64), _columns(game.generator))
+        plotting.save(sheet, out / "samples.png")
         curves = plotting.history(game.history, reference=0.5)
         plotting.save(curves, out / "curves.png")
         (out / "history.json").write_text(json.dumps(game.history, indent=1) + "\n")
@@ -249,6 +251,15 @@ def _run_argument(command):
     return click.argument("run", type=folder)(command)
 
 
+def _class_option(command):
+    return click.option(
+        "--class",
+        "number",
+        type=click.IntRange(0),
+        help="Draw this class only, by its number; without it each in its turn.",
+    )(command)
+
+
 def _out_option(default: str):
     return click.option(
         "--out",
@@ -261,11 +272,14 @@ def _out_option(default: str):
 @_run_argument
 @click.option("-n", type=click.IntRange(1), default=64, show_default=True, help="How many.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the noise.")
+@_class_option
 @_out_option("samples.png")
-def sample(run, n, seed, out):
+def sample(run, n, seed, number, out):
     """Draw samples from the generator in the folder RUN."""
-    images = ganlib.sample(_generator(run), n, seed=seed)
-    _deliver(images, lambda: plotting.grid(images), out or run / "samples.png")
+    G = _generator(run)
+    images = ganlib.sample(G, n, _only(G, number, n), seed=seed)
+    columns = _columns(G) if number is None else None
+    _deliver(images, lambda: plotting.grid(images, columns), out or run / "samples.png")
 
 
 @main.command()
@@ -274,12 +288,14 @@ def sample(run, n, seed, out):
 @click.option("--steps", type=click.IntRange(2), default=9, show_default=True, help="Images each.")
 @click.option("--spherical", is_flag=True, help="Walk along arcs instead of straight lines.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the noise.")
+@_class_option
 @_out_option("interpolation.png")
-def interpolate(run, rows, steps, spherical, seed, out):
+def interpolate(run, rows, steps, spherical, seed, number, out):
     """Walk through z between pairs of random points, with the generator in the folder RUN."""
     G = _generator(run)
     z0, z1 = G.noise(2 * rows, seed=seed).chunk(2)
-    images = ganlib.interpolate(G, z0, z1, steps, spherical=spherical)
+    y = _only(G, number, rows)
+    images = ganlib.interpolate(G, z0, z1, steps, y, spherical=spherical)
     _deliver(images, lambda: plotting.strip(images), out or run / "interpolation.png")
 
 
@@ -299,6 +315,22 @@ def _generator(run: Path) -> torch.nn.Module:
     if not (run / GENERATOR).exists():
         raise click.ClickException(f"{run} holds no {GENERATOR}: train into it first")
     return ganlib.load_network(run / GENERATOR)
+
+
+def _only(G: torch.nn.Module, number: int | None, n: int) -> torch.Tensor | None:
+    """The same class n times, or None where none was asked for."""
+    if number is None:
+        return None
+    if not hasattr(G, "classes"):
+        raise ValueError(f"class must be left out: a {type(G).__name__} draws no classes")
+    if number >= G.classes:
+        raise ValueError(f"class must be from 0 to {G.classes - 1}, got {number}")
+    return torch.full((n,), number)
+
+
+def _columns(G: torch.nn.Module) -> int | None:
+    """One for each class where G draws them in turn; as many as make a square where it does not."""
+    return getattr(G, "classes", None)
 
 
 def _deliver(images: torch.Tensor, draw, out: Path) -> None:

@@ -100,6 +100,62 @@ def test_dry_run_prints_the_plan_and_does_nothing(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.fixture(scope="module")
+def of_classes(tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "cgan-digits"
+    result = run("train", "cgan-digits", "--out", out, "--steps", 30, "--accelerator", "cpu")
+    assert result.exit_code == 0, result.output
+    return out
+
+
+def numbers(tmp_path, *arguments):
+    result = run(*arguments, "--out", tmp_path / "drawn.npy")
+    assert result.exit_code == 0, result.output
+    return np.load(tmp_path / "drawn.npy")
+
+
+def test_one_class_can_be_asked_for(of_classes, tmp_path):
+    G = ganlib.load_network(of_classes / GENERATOR)
+    sevens = numbers(tmp_path, "sample", of_classes, "-n", 12, "--class", 7)
+    np.testing.assert_array_equal(sevens, ganlib.sample(G, 12, torch.full((12,), 7)).numpy())
+    all_of_them = numbers(tmp_path, "sample", of_classes, "-n", 12)
+    np.testing.assert_array_equal(all_of_them, ganlib.sample(G, 12, torch.arange(12) % 10).numpy())
+    walks = numbers(tmp_path, "interpolate", of_classes, "--rows", 2, "--class", 7)
+    z0, z1 = G.noise(4, seed=0).chunk(2)
+    expected = ganlib.interpolate(G, z0, z1, y=torch.tensor([7, 7])).numpy()
+    np.testing.assert_array_equal(walks, expected)
+
+
+def test_pictures_of_all_classes_have_a_column_for_each(of_classes, monkeypatch):
+    shown = []
+    grid = ganlib.plot.grid
+    monkeypatch.setattr(ganlib.plot, "grid", lambda *args: shown.append(args[1:]) or grid(*args))
+    assert run("sample", of_classes).exit_code == 0
+    assert run("sample", of_classes, "--class", 3).exit_code == 0
+    assert shown == [(10,), (None,)]
+
+
+@pytest.mark.parametrize("command", ["sample", "interpolate"])
+def test_a_class_that_there_is_not_is_refused(command, of_classes, trained):
+    result = run(command, of_classes, "--class", 10)
+    assert result.exit_code == 1
+    assert "class must be from 0 to 9, got 10" in result.output
+    result = run(command, trained, "--class", 3)
+    assert result.exit_code == 1
+    assert "class must be left out: a MLPGenerator draws no classes" in result.output
+
+
+def test_all_classes_are_evaluated_together(of_classes):
+    result = run("evaluate", of_classes, "--data", "digits", "-n", 500)
+    assert result.exit_code == 0, result.output
+    G = ganlib.load_network(of_classes / GENERATOR)
+    samples = ganlib.sample(G, 500, torch.arange(500) % 10)
+    score = parzen.score(
+        samples, *(ganlib.load("digits", s).images for s in ("validation", "test"))
+    )
+    assert repr(score) in result.output
+
+
 @pytest.mark.parametrize("command", [[], ["train"], ["sample"], ["interpolate"], ["recipes"]])
 def test_help_explains_every_option(command):
     result = run(*command, "--help")
