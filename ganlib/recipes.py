@@ -27,12 +27,12 @@ def paper_schedule(step: int) -> dict[str, float]:
 
 
 def fast_schedule(step: int) -> dict[str, float]:
-    """Learning rate and momentum of the recipe mnist-225.
+    """Learning rate of the recipe mnist-225: twice as high as the paper's, with the same decay.
 
-    The rate starts twice as high as the paper's and decays as slowly; momentum is 0.7 from the
-    second epoch on. G then moves too restlessly to be sampled from, and far enough for its average.
+    Momentum stays where the paper starts. G then moves too restlessly to be sampled from, and far
+    enough for its average.
     """
-    return {"lr": 0.2 / 1.000004**step, "momentum": 0.5 if step < 500 else 0.7}
+    return {"lr": 0.2 / 1.000004**step}
 
 
 def tfd_schedule(step: int) -> dict[str, float]:

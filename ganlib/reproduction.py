@@ -26,7 +26,7 @@ from ganlib.recipes import RECIPES, Recipe
 from ganlib.sampling import generate, in_turn, interpolate, nearest, sample
 from ganlib.training import CHECKPOINT, GENERATOR, Game, write_whole
 
-__all__ = ["provenance", "reproduce", "write_json"]
+__all__ = ["judge_of", "measure", "provenance", "reproduce", "write_json"]
 
 SAMPLES = 10_000  # of the paper's protocol
 DRAWS = 3  # sets of samples: what another draw changes is part of a score's uncertainty
@@ -101,7 +101,7 @@ def reproduce(
     played = {seed: _play(recipe, seed, folders[seed], splits, fabric) for seed in seeds}
     if not fabric.is_global_zero:  # from here on nothing waits for another process
         return {}
-    judge = _judge(splits, runs / "classifier.safetensors")
+    judge = judge_of(splits, runs / "classifier.safetensors")
     found = {}
     for seed, (game, progress) in played.items():
         found[str(seed)] = progress | _measured(game, folders[seed], splits, judge)
@@ -214,48 +214,51 @@ def _measure(game: Game, splits: dict[str, Data], judge: Classifier | None) -> d
     sets["raw, blurred"] = [_softened(images) for images in sets["raw"]]
     measured = {}
     for which, draws in sets.items():
-        scores = [_scored(images, splits) for images in draws]
-        measured[which] = {
-            "centres": len(draws[0]),
-            "score": scores[0]["paper"],
-            "fine": scores[0]["fine"],
-            "other draws": [score["paper"]["mean"] for score in scores[1:]],
-            **_compared(draws[0], splits["test"].images, judge),
-        }
+        others = [_score(images, splits, parzen.PAPER_SIGMAS)["mean"] for images in draws[1:]]
+        measured[which] = measure(draws[0], splits, judge) | {"other draws": others}
         if judge is not None and hasattr(game.G, "classes"):
             measured[which]["agreement"] = _agreement(draws[0], splits["test"].classes, judge)
     return measured
 
 
-def _scored(images: Tensor, splits: dict[str, Data]) -> dict:
-    """The score with the paper's widths, and with a finer grid of them."""
-    grids = {"paper": parzen.PAPER_SIGMAS, "fine": parzen.FINE_SIGMAS}
-    found = {}
-    for grid, sigmas in grids.items():
-        score = parzen.score(images, splits["validation"].images, splits["test"].images, sigmas)
-        found[grid] = {
-            "mean": round(score.mean, 2),
-            "standard error": round(score.error, 2),
-            "sigma": round(score.sigma, 4),
-        }
-    return found
+def measure(images: Tensor, splits: dict[str, Data], judge: Classifier | None) -> dict:
+    """What there is to say of a set of images, beside held-out ones.
 
+    Args:
+        images: (N, C, H, W) in [0, 1].
+        splits: The data, with their "validation" and "test".
+        judge: A classifier of real images, as `judge_of` trains it; None for no features.
 
-def _compared(images: Tensor, test: Tensor, judge: Classifier | None) -> dict:
-    """Precision, recall and sharpness against as many test images."""
+    Returns:
+        Plain values for a report: "centres", N; "score" and "fine", with the paper's widths and
+        with a finer grid of them, in nats; precision and recall in "pixels" and in "features",
+        against as many test images; "sharpness", as a ratio to theirs.
+    """
+    found = {
+        "centres": len(images),
+        "score": _score(images, splits, parzen.PAPER_SIGMAS),
+        "fine": _score(images, splits, parzen.FINE_SIGMAS),
+    }
+    test = splits["test"].images
     n = min(len(images), len(test))
     images, test = images[:n], to_float(test[:n])
-    found = {"pixels": metrics.precision_recall(test, images)}
+    shares = {"pixels": metrics.precision_recall(test, images)}
     if judge is not None:
-        found["features"] = metrics.precision_recall(
-            metrics.features(judge, test), metrics.features(judge, images)
-        )
-    rounded = {
-        space: {"precision": round(both.precision, 4), "recall": round(both.recall, 4)}
-        for space, both in found.items()
-    }
+        seen = [metrics.features(judge, some) for some in (test, images)]
+        shares["features"] = metrics.precision_recall(*seen)
+    for space, (precision, recall) in shares.items():
+        found[space] = {"precision": round(precision, 4), "recall": round(recall, 4)}
     ratio = metrics.sharpness(images).mean() / metrics.sharpness(test).mean()
-    return rounded | {"sharpness": round(ratio.item(), 3)}
+    return found | {"sharpness": round(ratio.item(), 3)}
+
+
+def _score(images: Tensor, splits: dict[str, Data], sigmas: Sequence[float]) -> dict:
+    score = parzen.score(images, splits["validation"].images, splits["test"].images, sigmas)
+    return {
+        "mean": round(score.mean, 2),
+        "standard error": round(score.error, 2),
+        "sigma": round(score.sigma, 4),
+    }
 
 
 def _agreement(images: Tensor, names: Sequence[str], judge: Classifier) -> dict:
@@ -270,8 +273,13 @@ def _agreement(images: Tensor, names: Sequence[str], judge: Classifier) -> dict:
     }
 
 
-def _judge(splits: dict[str, Data], path: Path) -> Classifier | None:
-    """A classifier of the real images, or None where they have no classes that one can tell."""
+def judge_of(splits: dict[str, Data], path: Path) -> Classifier | None:
+    """A classifier of the real images, or None where they have no classes that one can tell.
+
+    Args:
+        splits: The data, with their "train" and "validation".
+        path: Where it is, or will be once it is trained.
+    """
     train, validation = splits["train"], splits["validation"]
     if train.labels is None:
         return None
@@ -292,15 +300,7 @@ def _reference(splits: dict[str, Data], judge: Classifier | None, path: Path) ->
         images = to_float(splits["train"].images)
         images = images[torch.randperm(len(images), generator=rng)[:SAMPLES]]
         rows = {"training images": images, "the same, blurred by a 3×3 box": _blurred(images)}
-        found = {}
-        for row, shown in rows.items():
-            scores = _scored(shown, splits)
-            compared = _compared(shown, splits["test"].images, judge)
-            found[row] = (
-                {"centres": len(shown)}
-                | {"score": scores["paper"], "fine": scores["fine"]}
-                | compared
-            )
+        found = {row: measure(shown, splits, judge) for row, shown in rows.items()}
         if judge is not None:
             test = splits["test"]
             found["classifier's accuracy on test images"] = round(

@@ -240,7 +240,7 @@ def test_the_second_stage_starts_on_top_of_the_first_and_trains_all_of_it(tmp_pa
 def test_each_stage_has_its_own_length_or_the_shorter_one_asked_for(monkeypatch):
     lengths = []
 
-    def note(G, D, images, *, steps, **_):
+    def note(G, D, images, y, *, steps, **_):
         lengths.append(steps)
         return SimpleNamespace(generator=G)
 
