@@ -435,6 +435,8 @@ class ConditionalMaxoutDiscriminator(_Network):
         keep_input: Probability of keeping a pixel in training.
         keep_hidden: Probability of keeping a hidden unit in training.
         init: Weights start in U(−init, init), biases at 0.
+        init_y: The weights of y's own layer start in U(−init_y, init_y): a single input of it is
+            not 0, and with weights as small as the others D would be deaf to y for long.
     """
 
     def __init__(
@@ -449,6 +451,7 @@ class ConditionalMaxoutDiscriminator(_Network):
         keep_input: float = 0.8,
         keep_hidden: float = 0.5,
         init: float = 0.005,
+        init_y: float = 0.5,
     ):
         super().__init__(
             shape=list(shape),
@@ -461,6 +464,7 @@ class ConditionalMaxoutDiscriminator(_Network):
             keep_input=keep_input,
             keep_hidden=keep_hidden,
             init=init,
+            init_y=init_y,
         )
         self.classes = classes
         self.of_x = nn.Sequential(
@@ -474,6 +478,7 @@ class ConditionalMaxoutDiscriminator(_Network):
             nn.Linear(units, 1),
         )
         _init_uniform(self, init)
+        _init_uniform(self.of_y, init_y)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """(N, *shape) and (N,) int64 classes → (N, 1) logits.

@@ -47,7 +47,7 @@ NETWORKS = {
         Noise(3, "uniform"), (1, 2, 2), 3, 5, 4, (6, 7), dropout=0.3, init=0.1
     ),
     "conditional discriminator": lambda: ConditionalMaxoutDiscriminator(
-        (1, 2, 2), 3, 5, 4, 6, 2, 3, 0.7, 0.6, 0.1
+        (1, 2, 2), 3, 5, 4, 6, 2, 3, 0.7, 0.6, 0.1, 0.3
     ),
     "classifier": lambda: Classifier((1, 5, 4), classes=3, width=6),
 }
@@ -370,6 +370,14 @@ def test_both_players_hear_their_class_and_learn_from_it():
     for player in (G, D):
         for name, parameter in player.named_parameters():
             assert parameter.grad.any(), name
+
+
+def test_conditional_discriminator_starts_uniform_and_hears_y_from_the_start():
+    _, D = conditional_pair()
+    for name, parameter in D.named_parameters():
+        bound = 0 if name.endswith("bias") else 0.5 if name == "of_y.weight" else 0.005
+        largest = parameter.abs().max().item()
+        assert 0.97 * bound <= largest <= bound, name
 
 
 def test_dropout_of_the_conditional_pair_is_where_it_is_said_to_be():
