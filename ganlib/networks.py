@@ -241,7 +241,7 @@ def _from_classes(y: Tensor, classes: int, like: Tensor) -> Tensor:
             f"y must be {len(like)} int64 classes, one for each sample, got {tuple(y.shape)} "
             f"{y.dtype}"
         )
-    # Elsewhere the check would wait for the device, whose own one_hot checks, too.
+    # On another device the check would have to wait for it; there one_hot fails by itself.
     if y.device.type == "cpu" and len(y) and not 0 <= y.min() <= y.max() < classes:
         raise ValueError(
             f"y must be from 0 to {classes - 1}, got values from {y.min()} to {y.max()}"
