@@ -18,7 +18,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
-from torch.nn.functional import linear, one_hot
+from torch.nn.functional import dropout, instance_norm, leaky_relu, linear, one_hot, relu
 
 __all__ = [
     "Classifier",
@@ -29,6 +29,8 @@ __all__ = [
     "Maxout",
     "MaxoutDiscriminator",
     "Noise",
+    "PatchDiscriminator",
+    "UNetGenerator",
     "build",
     "limit_norms",
     "load_network",
@@ -536,6 +538,199 @@ class Classifier(_Network):
 
 
 @torch.no_grad()
+def _init_normal(module: nn.Module) -> None:
+    """pix2pix's start: weights N(0, 0.02²), scales of norms N(1, 0.02²), biases 0."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.BatchNorm2d):
+            nn.init.normal_(layer.weight, float(isinstance(layer, nn.BatchNorm2d)), 0.02)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
+class UNetGenerator(_Network):
+    """(z, y) → x, image to image: the U-Net of pix2pix (Isola et al., 2017, section 6.1.1).
+
+    Convolutions, 4×4 with stride 2, halve the image down to one pixel; as many transposed ones
+    bring it back, and each is given what the way down had at its resolution, too. On the way down
+    `width` channels double up to 8 · `width`. For 256×256 that is
+    C64-C128-C256-C512-C512-C512-C512-C512, and 54.4 million parameters from 3 channels to 3; a
+    smaller image has fewer layers at the bottleneck. Leaky ReLU (slope 0.2) down, ReLU up, batch
+    norm on all layers but the first, the bottleneck and the last, dropout of one half on the first
+    three of the way up. Images in [0, 1] are mapped to [−1, 1] at the input, and tanh's [−1, 1]
+    back to [0, 1] at the output.
+
+    The paper's z is the dropout alone. A `noise` is fed in as further channels of the input,
+    constant over the image.
+
+    In evaluation mode two switches say what stays as it was in training, by default both, as in
+    the paper (section 3.3). They are attributes and can be set at any time.
+
+    Args:
+        shape: Shape of one sample, (C, H, W) with H = W a power of two, at least 16.
+        inputs: Channels of y.
+        width: Channels of the first layer.
+        noise: The distribution of a z that is fed in; None for no z but the dropout.
+        dropout_at_test: Whether evaluation mode still drops units.
+        batch_statistics_at_test: Whether evaluation mode still normalises by the images at hand,
+            each by its own mean and variance, as a batch of one is in the paper; otherwise by the
+            running ones of training.
+
+    Raises:
+        ValueError: The shape is another; `inputs` or `width` is below 1.
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        inputs: int = 3,
+        width: int = 64,
+        noise: Noise | None = None,
+        dropout_at_test: bool = True,
+        batch_statistics_at_test: bool = True,
+    ):
+        super().__init__(
+            shape=list(shape),
+            inputs=inputs,
+            width=width,
+            noise=None if noise is None else {"dim": noise.dim, "distribution": noise.distribution},
+        )
+        size = shape[-1]
+        if len(shape) != 3 or shape[1] != size or size < 16 or size & (size - 1):
+            raise ValueError(
+                f"shape must be (C, H, W), H = W a power of two from 16 on, got {tuple(shape)}"
+            )
+        _check_channels(inputs=inputs, width=width)
+        self.noise = noise
+        self.dropout_at_test = dropout_at_test
+        self.batch_statistics_at_test = batch_statistics_at_test
+        depth = size.bit_length() - 1
+        widths = [width * min(2**level, 8) for level in range(depth)]
+        before = inputs + (0 if noise is None else noise.dim)
+        self.down, self.down_norms = nn.ModuleList(), nn.ModuleList()
+        for level, after in enumerate(widths):
+            normed = 0 < level < depth - 1
+            self.down.append(nn.Conv2d(before, after, 4, 2, 1, bias=not normed))
+            self.down_norms.append(nn.BatchNorm2d(after) if normed else nn.Identity())
+            before = after
+        self.up, self.up_norms = nn.ModuleList(), nn.ModuleList()
+        for after in reversed(widths[:-1]):
+            self.up.append(nn.ConvTranspose2d(before, after, 4, 2, 1, bias=False))
+            self.up_norms.append(nn.BatchNorm2d(after))
+            before = 2 * after  # with what comes across
+        self.last = nn.ConvTranspose2d(before, shape[0], 4, 2, 1)
+        _init_normal(self)
+
+    @property
+    def config(self) -> dict:
+        """What `build` makes this network from, its switches as they are now."""
+        return self._config | {
+            "dropout_at_test": self.dropout_at_test,
+            "batch_statistics_at_test": self.batch_statistics_at_test,
+        }
+
+    @config.setter
+    def config(self, config: dict) -> None:
+        self._config = config
+
+    def forward(self, z: Tensor | None, y: Tensor) -> Tensor:
+        """z (N, noise.dim) or None, y (N, inputs, H, W) in [0, 1] → (N, *shape) in [0, 1]."""
+        x = 2 * y - 1
+        if z is not None:
+            x = torch.cat([x, z[..., None, None].expand(-1, -1, *y.shape[2:])], 1)
+        across = []
+        for level, (convolve, norm) in enumerate(zip(self.down, self.down_norms, strict=True)):
+            x = self._normalise(norm, convolve(leaky_relu(x, 0.2) if level else x))
+            across.append(x)
+        across.pop()  # the bottleneck itself
+        for level, (convolve, norm) in enumerate(zip(self.up, self.up_norms, strict=True)):
+            x = self._normalise(norm, convolve(relu(x)))
+            if level < 3:
+                x = dropout(x, 0.5, self.training or self.dropout_at_test)
+            x = torch.cat([x, across.pop()], 1)
+        # In y's precision, since autocast's 8 bits are too few for colours.
+        return (self.last(relu(x)).to(y.dtype).tanh() + 1) / 2
+
+    def _normalise(self, norm: nn.Module, x: Tensor) -> Tensor:
+        if self.training or not self.batch_statistics_at_test or isinstance(norm, nn.Identity):
+            return norm(x)
+        return instance_norm(x, weight=norm.weight, bias=norm.bias, eps=norm.eps)
+
+
+class PatchDiscriminator(_Network):
+    """(x, y) → a logit for each patch: the PatchGAN of pix2pix (Isola et al., 2017, 6.1.2).
+
+    4×4 convolutions, `halvings` of them with stride 2 and two more with stride 1, the last one to
+    one channel; leaky ReLU (slope 0.2), batch norm on all but the first and the last. `width`
+    channels double up to 8 · `width`. By default C64-C128-C256-C512, where each logit sees 70×70
+    pixels, 30×30 logits of a 256×256 image, and 2.77 million parameters for 3 channels each of x
+    and y. The fields of the paper's section 4.4:
+
+    | halvings | 0 | 1 | 2 | 3 | 4 | 5 |
+    |---|---|---|---|---|---|---|
+    | receptive field | 1×1 | 16×16 | 34×34 | 70×70 | 142×142 | 286×286 |
+
+    Without halvings it is the paper's C64-C128 of 1×1 convolutions.
+
+    Args:
+        shape: Shape of one x, (C, H, W).
+        inputs: Channels of y, which has the height and width of x. 0 for a D that does not look
+            at y, the paper's unconditional one.
+        width: Channels of the first layer.
+        halvings: Convolutions with stride 2.
+
+    Raises:
+        ValueError: `shape` is no image's, or too small for so many halvings; `inputs` or
+            `halvings` is below 0, `width` below 1.
+    """
+
+    def __init__(self, shape: Sequence[int], inputs: int = 3, width: int = 64, halvings: int = 3):
+        super().__init__(shape=list(shape), inputs=inputs, width=width, halvings=halvings)
+        if inputs < 0 or halvings < 0:
+            raise ValueError(f"inputs and halvings must be at least 0, got {inputs} and {halvings}")
+        _check_channels(width=width)
+        smallest = 3 << halvings if halvings else 1
+        if len(shape) != 3 or min(shape[1:]) < smallest:
+            raise ValueError(
+                f"shape must be (C, H, W), H and W at least {smallest} for {halvings} halvings, "
+                f"got {tuple(shape)}"
+            )
+        self.inputs = inputs
+        kernel, padding = (4, 1) if halvings else (1, 0)
+        strides = [2] * halvings + [1] if halvings else [1, 1]
+        before = shape[0] + inputs
+        layers: list[nn.Module] = []
+        for level, stride in enumerate(strides):
+            after = width * min(2**level, 8)
+            layers.append(nn.Conv2d(before, after, kernel, stride, padding, bias=not level))
+            if level:
+                layers.append(nn.BatchNorm2d(after))
+            layers.append(nn.LeakyReLU(0.2))
+            before = after
+        self.layers = nn.Sequential(*layers, nn.Conv2d(before, 1, kernel, 1, padding))
+        _init_normal(self)
+
+    @property
+    def receptive_field(self) -> int:
+        """Height and width, in pixels, of the patch that a logit depends on."""
+        field = 1
+        for layer in reversed(self.layers):
+            if isinstance(layer, nn.Conv2d):
+                field = (field - 1) * layer.stride[0] + layer.kernel_size[0]
+        return field
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """x (N, *shape), y (N, inputs, H, W), both in [0, 1] → (N, 1, h, w) logits."""
+        both = torch.cat([x, y], 1) if self.inputs else x
+        return self.layers(2 * both - 1)
+
+
+def _check_channels(**numbers: int) -> None:
+    for name, number in numbers.items():
+        if number < 1:
+            raise ValueError(f"{name} must be at least 1, got {number}")
+
+
+@torch.no_grad()
 def limit_norms(weights: Iterable[Tensor], largest: float) -> None:
     """Scale the weights that enter a unit down, where their Euclidean norm exceeds the largest.
 
@@ -567,6 +762,8 @@ _NETWORKS = {
         MaxoutDiscriminator,
         ConditionalMaxoutDiscriminator,
         Classifier,
+        UNetGenerator,
+        PatchDiscriminator,
     )
 }
 
@@ -576,7 +773,7 @@ def build(config: dict) -> nn.Module:
 
     Args:
         config: {"network": class name, argument: value, ...}; `noise` as
-            {"dim": ..., "distribution": ...}.
+            {"dim": ..., "distribution": ...}, or None.
 
     Returns:
         The network, freshly initialised.
@@ -589,7 +786,7 @@ def build(config: dict) -> nn.Module:
     if name not in _NETWORKS:
         raise ValueError(f"network must be one of {', '.join(_NETWORKS)}, got {name!r}")
     try:
-        if "noise" in arguments:
+        if arguments.get("noise") is not None:
             arguments["noise"] = Noise(**arguments["noise"])
         return _NETWORKS[name](**arguments)
     except TypeError as error:

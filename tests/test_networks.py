@@ -24,6 +24,8 @@ from ganlib.networks import (
     MLPDiscriminator,
     MLPGenerator,
     Noise,
+    PatchDiscriminator,
+    UNetGenerator,
     build,
     limit_norms,
     load_network,
@@ -50,6 +52,11 @@ NETWORKS = {
         (1, 2, 2), 3, 5, 4, 6, 2, 3, 0.7, 0.6, 0.1, 0.3
     ),
     "classifier": lambda: Classifier((1, 5, 4), classes=3, width=6),
+    "U-Net": lambda: UNetGenerator((1, 16, 16), inputs=2, width=2, dropout_at_test=False),
+    "U-Net with noise": lambda: UNetGenerator(
+        (2, 16, 16), 1, 2, Noise(3), dropout_at_test=False, batch_statistics_at_test=False
+    ),
+    "patch discriminator": lambda: PatchDiscriminator((1, 16, 16), inputs=2, width=2, halvings=1),
 }
 each_network = pytest.mark.parametrize("make", NETWORKS.values(), ids=NETWORKS)
 
@@ -464,11 +471,255 @@ def test_discriminator_drops_hidden_units_alone():
 @each_network
 def test_evaluation_is_deterministic(make):
     network = make().eval()
-    shape = (network.noise.dim,) if hasattr(network, "noise") else network.config["shape"]
-    given = [torch.rand(5, *shape)]
-    if "Conditional" in network.config["network"]:
-        given.append(torch.arange(5) % 3)
-    assert torch.equal(network(*given), network(*given))
+    noise, inputs = getattr(network, "noise", None), network.config.get("inputs")
+    first = torch.rand(5, *network.config["shape"]) if noise is None else noise(5)
+    y = []
+    if inputs is not None:
+        first = None if hasattr(network, "noise") and noise is None else first
+        y = [torch.rand(5, inputs, 16, 16)]
+    elif "Conditional" in network.config["network"]:
+        y = [torch.arange(5) % 3]
+    assert torch.equal(network(first, *y), network(first, *y))
+
+
+# Image to image ----------------------------------------------------------------------------------
+
+
+def small_unet(**options):
+    torch.manual_seed(0)
+    return UNetGenerator((3, 32, 32), inputs=2, width=4, **options)
+
+
+def images(n, channels, size, seed=0):
+    return torch.rand(n, channels, size, size, generator=torch.Generator().manual_seed(seed))
+
+
+def convolutions(network):
+    return [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
+
+
+def count(network):
+    return sum(p.numel() for p in network.parameters())
+
+
+def test_unet_has_the_parameters_counted_by_hand():
+    down = 3 * 64 + 64 * 128 + 128 * 256 + 256 * 512 + 4 * 512 * 512
+    up = 512 * 512 + 3 * 1024 * 512 + 1024 * 256 + 512 * 128 + 256 * 64 + 128 * 3
+    norms = (128 + 256 + 4 * 512) + (4 * 512 + 256 + 128 + 64)
+    biases = 64 + 512 + 3  # the layers without a norm
+    with torch.device("meta"):
+        whole, half = UNetGenerator((3, 256, 256)), UNetGenerator((3, 128, 128))
+    assert count(whole) == 16 * (down + up) + 2 * norms + biases == 54_414_531
+    assert count(whole) - count(half) == 16 * (512 * 512 + 1024 * 512) + 4 * 512
+
+
+def test_unet_has_the_layers_of_the_paper():
+    with torch.device("meta"):
+        G = UNetGenerator((3, 256, 256))
+    assert [c.out_channels for c in G.down] == [64, 128, 256, 512, 512, 512, 512, 512]
+    assert [c.out_channels for c in [*G.up, G.last]] == [512, 512, 512, 512, 256, 128, 64, 3]
+    assert [isinstance(norm, nn.BatchNorm2d) for norm in G.down_norms] == [0, *[1] * 6, 0]
+    assert all(isinstance(norm, nn.BatchNorm2d) for norm in G.up_norms)
+    assert {(c.kernel_size, c.stride) for c in convolutions(G)} == {((4, 4), (2, 2))}
+
+
+@pytest.mark.parametrize("size", [16, 32, 64])
+def test_unet_reaches_one_pixel_and_comes_back(size):
+    G = UNetGenerator((3, size, size), inputs=1, width=2)
+    bottlenecks = []
+    G.down[-1].register_forward_hook(lambda *found: bottlenecks.append(found[-1]))
+    x = G(None, images(2, 1, size))
+    assert x.shape == (2, 3, size, size)
+    assert bottlenecks[0].shape == (2, 16, 1, 1)
+    assert x.min() >= 0
+    assert x.max() <= 1
+
+
+def test_unet_is_its_layers_written_out():
+    torch.manual_seed(0)
+    G = UNetGenerator((1, 16, 16), inputs=2, width=2, dropout_at_test=False).double()
+    y = images(1, 2, 16).double()
+    e1 = G.down[0](2 * y - 1)
+    leaky = nn.LeakyReLU(0.2)
+
+    def norm(kind, x):
+        x = (x - x.mean((2, 3), keepdim=True)) / (
+            x.var((2, 3), keepdim=True, unbiased=False) + 1e-5
+        ).sqrt()
+        return x * kind.weight[:, None, None] + kind.bias[:, None, None]
+
+    e2 = norm(G.down_norms[1], G.down[1](leaky(e1)))
+    e3 = norm(G.down_norms[2], G.down[2](leaky(e2)))
+    d = G.down[3](leaky(e3))
+    for i, e in enumerate((e3, e2, e1)):
+        d = torch.cat([norm(G.up_norms[i], G.up[i](d.relu())), e], 1)
+    expected = (G.last(d.relu()).tanh() + 1) / 2
+    torch.testing.assert_close(G.eval()(None, y), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_noise_of_a_unet_enters_as_constant_channels():
+    G = small_unet(noise=Noise(5), dropout_at_test=False).eval()
+    y, z = images(2, 2, 32), Noise(5)(2, seed=0)
+    seen = []
+    G.down[0].register_forward_hook(lambda module, given, _: seen.append(given[0]))
+    first = G(z, y)
+    assert torch.equal(seen[0][:, :2], 2 * y - 1)
+    assert torch.equal(seen[0][:, 2:], z[:, :, None, None].expand(2, 5, 32, 32))
+    assert not torch.equal(first, G(-z, y))
+
+
+def test_three_layers_of_the_way_up_drop_half_of_their_units():
+    torch.manual_seed(0)
+    G = UNetGenerator((3, 64, 64), width=4)
+    seen = []
+    for layer in [*G.up[1:], G.last]:
+        layer.register_forward_hook(lambda module, given, _: seen.append(given[0]))
+    for norm in G.up_norms:
+        nn.init.ones_(norm.bias)  # so that no unit is 0 for another reason
+        nn.init.zeros_(norm.weight)
+    G(None, images(8, 3, 64))
+    came = [x[:, : x.shape[1] // 2] for x in seen]  # not from across
+    assert [x.unique().tolist() for x in came] == [[0, 2]] * 3 + [[1]] * 2
+    for x in came[:3]:
+        assert abs((x > 0).float().mean() - 0.5) < 4 * 0.5 / math.sqrt(x.numel())
+
+
+@pytest.mark.parametrize("dropout_at_test", [True, False])
+def test_dropout_at_test_is_a_switch_of_its_own(dropout_at_test):
+    G, y = small_unet().eval(), images(2, 2, 32)
+    G.dropout_at_test = dropout_at_test
+    before = bits(G)
+    assert torch.equal(G(None, y), G(None, y)) != dropout_at_test
+    assert bits(G) == before  # looking at images changes no running statistics
+
+
+def test_batch_statistics_at_test_are_those_of_training_on_one_image():
+    G, y = small_unet(), images(1, 2, 32)
+
+    def drawn():
+        torch.manual_seed(1)
+        return G(None, y)
+
+    expected = drawn()
+    G.eval()
+    torch.testing.assert_close(drawn(), expected, rtol=1e-4, atol=1e-6)
+    G.batch_statistics_at_test = False
+    assert (drawn() - expected).abs().max() > 1e-2
+
+
+def test_batch_statistics_at_test_are_each_images_own():
+    G, y = small_unet(dropout_at_test=False).eval(), images(3, 2, 32)
+    alone = torch.cat([G(None, image[None]) for image in y])
+    torch.testing.assert_close(G(None, y), alone, rtol=1e-4, atol=1e-6)
+
+
+def test_running_statistics_at_test_are_those_of_batch_norm():
+    G, y = small_unet(dropout_at_test=False, batch_statistics_at_test=False), images(2, 2, 32)
+    for _ in range(3):
+        G(None, y)
+    G.eval()
+    first, other = G(None, y)[:1], G(None, torch.cat([y[:1], 1 - y[1:]]))[:1]
+    torch.testing.assert_close(first, other)
+    nn.init.constant_(G.up_norms[-1].running_mean, 3.0)
+    assert not torch.allclose(G(None, y)[:1], first)
+
+
+def test_switches_of_a_unet_are_saved_as_they_are(tmp_path):
+    G = small_unet(dropout_at_test=False)
+    G(None, images(2, 2, 32))
+    G.dropout_at_test, G.batch_statistics_at_test = True, False
+    save_network(G, tmp_path / "G.safetensors")
+    again = load_network(tmp_path / "G.safetensors")
+    assert (again.dropout_at_test, again.batch_statistics_at_test) == (True, False)
+    assert bits(again) == bits(G)
+    assert again.up_norms[0].num_batches_tracked == 1
+
+
+def test_patch_discriminator_has_the_parameters_counted_by_hand():
+    filters = 6 * 64 + 64 * 128 + 128 * 256 + 256 * 512 + 512
+    with torch.device("meta"):
+        D = PatchDiscriminator((3, 256, 256))
+    assert count(D) == 16 * filters + 2 * (128 + 256 + 512) + 64 + 1 == 2_768_705
+
+
+def test_patch_discriminator_makes_a_logit_for_each_patch():
+    D = PatchDiscriminator((3, 256, 256), width=1)
+    assert D(images(1, 3, 256), images(1, 3, 256)).shape == (1, 1, 30, 30)
+    assert [c.stride[0] for c in convolutions(D)] == [2, 2, 2, 1, 1]
+    kinds = [type(layer).__name__ for layer in D.layers]
+    block = ["Conv2d", "BatchNorm2d", "LeakyReLU"]
+    assert kinds == ["Conv2d", "LeakyReLU", *block * 3, "Conv2d"]
+
+
+@pytest.mark.parametrize(
+    ("halvings", "field"), [(0, 1), (1, 16), (2, 34), (3, 70), (4, 142), (5, 286)]
+)
+def test_receptive_field_is_where_the_gradient_of_a_logit_reaches(halvings, field):
+    torch.manual_seed(0)
+    size = 8 * (field // 8 + 12)
+    D = PatchDiscriminator((1, size, size), inputs=1, width=1, halvings=halvings).double().eval()
+    for layer in convolutions(D):
+        nn.init.uniform_(layer.weight, 0.5, 1)  # so that nothing cancels
+    x, y = (images(1, 1, size, seed).double().requires_grad_() for seed in (0, 1))
+    logits = D(x, y)
+    middle = logits.shape[-1] // 2
+    for by_image in torch.autograd.grad(logits[0, 0, middle, middle], [x, y]):
+        for axis in (0, 1):
+            reached = by_image[0, 0].ne(0).any(axis).nonzero()
+            assert reached.max() - reached.min() + 1 == field
+    assert D.receptive_field == field
+
+
+def test_patch_discriminator_without_inputs_does_not_look_at_y():
+    D = PatchDiscriminator((3, 32, 32), inputs=0, width=2, halvings=1).eval()
+    x = images(2, 3, 32)
+    assert torch.equal(D(x, images(2, 2, 32)), D(x))
+
+
+def test_pix2pix_pair_starts_normal_with_biases_0():
+    torch.manual_seed(0)
+    for network in (UNetGenerator((3, 64, 64), width=32), PatchDiscriminator((3, 64, 64))):
+        for layer in network.modules():
+            if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.BatchNorm2d):
+                center = 1 if isinstance(layer, nn.BatchNorm2d) else 0
+                error = 5 * 0.02 / math.sqrt(layer.weight.numel())
+                assert abs(layer.weight.mean() - center) < error
+                if layer.weight.numel() > 1000:
+                    assert 0.019 < layer.weight.std() < 0.021
+                assert layer.bias is None or not layer.bias.any()
+
+
+def test_pix2pix_pair_computes_in_bf16_and_answers_colours_in_float32():
+    G, D = small_unet(), PatchDiscriminator((3, 32, 32), inputs=2, width=4, halvings=1)
+    y = images(2, 2, 32)
+    with torch.autocast("cpu", torch.bfloat16):
+        x = G(None, y)
+        logits = D(x, y)
+        assert G.eval()(None, y).dtype == torch.float32
+    assert (x.dtype, logits.dtype) == (torch.float32, torch.bfloat16)
+    logits.float().mean().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in G.parameters())
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: UNetGenerator((3, 24, 24)), r"a power of two from 16 on, got \(3, 24, 24\)"),
+        (lambda: UNetGenerator((3, 8, 8)), r"a power of two from 16 on, got \(3, 8, 8\)"),
+        (lambda: UNetGenerator((3, 32, 16)), r"H = W a power of two"),
+        (lambda: UNetGenerator((32, 32)), r"shape must be \(C, H, W\)"),
+        (lambda: UNetGenerator((3, 16, 16), inputs=0), "inputs must be at least 1, got 0"),
+        (lambda: UNetGenerator((3, 16, 16), width=0), "width must be at least 1, got 0"),
+        (lambda: PatchDiscriminator((3, 23, 64)), "at least 24 for 3 halvings"),
+        (lambda: PatchDiscriminator((64, 64)), r"shape must be \(C, H, W\)"),
+        (lambda: PatchDiscriminator((3, 64, 64), inputs=-1), "at least 0, got -1 and 3"),
+        (lambda: PatchDiscriminator((3, 64, 64), halvings=-1), "at least 0, got 3 and -1"),
+        (lambda: PatchDiscriminator((3, 64, 64), width=0), "width must be at least 1, got 0"),
+    ],
+)
+def test_impossible_images_or_channels_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
 
 
 # The mean image ----------------------------------------------------------------------------------
