@@ -35,7 +35,9 @@ __all__ = [
     "limit_norms",
     "load_network",
     "mode",
+    "own_random_state",
     "pretrained",
+    "random_generators",
     "save_network",
 ]
 
@@ -877,3 +879,34 @@ def mode(*networks: nn.Module, training: bool) -> Iterator[None]:
     finally:
         for module, was in zip(modules, before, strict=True):
             module.training = was
+
+
+def random_generators(like: Tensor) -> dict[str, torch.Generator]:
+    """PyTorch's global generators that work on this tensor's device draws from, by device."""
+    generators = {"cpu": torch.default_generator}
+    kind = like.device.type
+    if kind == "mps":
+        generators[kind] = torch.mps._get_default_mps_generator()
+    elif kind != "cpu":
+        generators[kind] = getattr(torch, kind).default_generators[like.device.index or 0]
+    return generators
+
+
+@contextmanager
+def own_random_state(like: Tensor, seed: int | None = None) -> Iterator[None]:
+    """Draw from this seed for a while, or go on without one; the caller's random state comes back.
+
+    Args:
+        like: On the device whose state it is, besides the CPU's.
+        seed: From 0 to 2³² − 1, or None.
+    """
+    generators = random_generators(like)
+    before = {name: generator.get_state() for name, generator in generators.items()}
+    if seed is not None:
+        for generator in generators.values():
+            generator.manual_seed(seed)
+    try:
+        yield
+    finally:
+        for name, generator in generators.items():
+            generator.set_state(before[name])

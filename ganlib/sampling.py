@@ -5,23 +5,33 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ganlib.data import as_condition, to_float
-from ganlib.networks import mode
+from ganlib.data import ImageFiles, as_condition, derive_seed, to_float
+from ganlib.networks import mode, own_random_state
 
 __all__ = ["in_turn", "interpolate", "nearest", "sample", "walk"]
 
 
 @torch.no_grad()
 def generate(
-    G: nn.Module, z: Tensor | None, y: Tensor | None = None, batch_size: int = 1000
+    G: nn.Module,
+    z: Tensor | None,
+    y: Tensor | ImageFiles | None = None,
+    batch_size: int = 1000,
+    *,
+    seed: int = 0,
 ) -> Tensor:
     """G(z, y) in evaluation mode, a batch at a time.
+
+    Images as conditions are taken one at a time, whatever the batch size, as pix2pix is tested
+    (Isola et al., 2017, section 3.3): so neither memory nor an image's dropout depends on how many
+    there are. The caller's random state is left as it was.
 
     Args:
         G: Generator; its mode comes back as it was.
         z: (N, dim) noise, on any device; None for a G that takes y alone.
         y: (N, ...) conditions, or None.
         batch_size: How many to make at once.
+        seed: Of a G that draws, by dropout, in evaluation mode, too.
 
     Returns:
         (N, ...) samples, float, on the CPU.
@@ -35,8 +45,10 @@ def generate(
     if y is not None and len(y) != n:
         raise ValueError(f"y must have one condition for each of the {len(z)} z, got {len(y)}")
     like = next(G.parameters())
+    if y is not None and len(y.shape) == 4:
+        batch_size = 1
     batches = []
-    with mode(G, training=False):
+    with mode(G, training=False), own_random_state(like, derive_seed(seed, "dropout")):
         for start in range(0, n, batch_size):
             part = slice(start, start + batch_size)
             noise = None if z is None else z[part].to(like)
@@ -50,14 +62,17 @@ def in_turn(n: int, classes: int) -> Tensor:
     return torch.arange(n) % classes
 
 
-def sample(G: nn.Module, n: int = 64, y: Tensor | None = None, *, seed: int = 0) -> Tensor:
+def sample(
+    G: nn.Module, n: int = 64, y: Tensor | ImageFiles | None = None, *, seed: int = 0
+) -> Tensor:
     """Draw samples: z ~ p_z pushed through G. The first come, none is chosen.
 
     Args:
         G: Generator with an attribute `noise`.
         n: How many.
         y: (n, ...) conditions; without them a G of classes draws each in its turn.
-        seed: Of z; it gives the same z on every device.
+        seed: Of z, the same on every device, and of dropout where G keeps it, which is another on
+            another device.
 
     Returns:
         (n, ...) samples, float, on the CPU.
@@ -70,7 +85,7 @@ def sample(G: nn.Module, n: int = 64, y: Tensor | None = None, *, seed: int = 0)
     z = None if G.noise is None else G.noise(n, next(G.parameters()), seed=seed)
     if y is None and hasattr(G, "classes"):
         y = in_turn(n, G.classes)
-    return generate(G, z, y)
+    return generate(G, z, y, seed=seed)
 
 
 def walk(z0: Tensor, z1: Tensor, steps: int = 9, *, spherical: bool = False) -> Tensor:

@@ -13,8 +13,8 @@ import os
 import re
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from numbers import Integral
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from tqdm import tqdm
 
 from ganlib.data import ImageFiles, as_condition, derive_seed, minibatches
-from ganlib.networks import mode, save_network
+from ganlib.networks import mode, own_random_state, random_generators, save_network
 from ganlib.objectives import GENERATOR_LOSSES, discriminator_loss, l1_loss
 
 __all__ = ["CHECKPOINT", "GENERATOR", "Game", "Schedule", "train", "write_whole"]
@@ -451,7 +451,7 @@ def train(
     )
     with (
         closing(game.minibatches),
-        _own_random_state(game.like),
+        own_random_state(game.like),
         mode(G, D, training=True),
         _late_interrupts() as interrupts,
     ):
@@ -473,7 +473,7 @@ def train(
                     latest = {name: game.history[name][-1] for name in ("D(x)", "D(G(z))")}
                     bar.set_postfix({name: f"{mean:.2f}" for name, mean in latest.items()})
                     if on_log is not None:
-                        with _own_random_state(game.like):
+                        with own_random_state(game.like):
                             on_log(game)
                 stops = interrupts.agreed(fabric, logs)
                 if out is not None and (ends or stops or game.step % save_every == 0):
@@ -551,7 +551,7 @@ def _check(G, D, x, y, k, loss, simultaneous, lambda_l1, ema, ema_power, fabric)
         raise ValueError(f"y must be a tensor or None, got {type(y).__name__}")
     if y is not None and len(y) != len(x):
         raise ValueError(f"y must have one condition for each of the {len(x)} x, got {len(y)}")
-    with torch.no_grad(), _own_random_state(next(G.parameters())), mode(G, D, training=False):
+    with torch.no_grad(), own_random_state(next(G.parameters())), mode(G, D, training=False):
         like = next(G.parameters())
         n = 2
         ends = None if y is None else y[[0, -1]].to(like.device)
@@ -666,38 +666,18 @@ def _differences(saved: dict, asked: dict) -> list[str]:
 # Random states, modes, signals, files -------------------------------------------------------------
 
 
-def _generators(like: Tensor) -> dict[str, torch.Generator]:
-    """PyTorch's global generators that a run on this device draws from."""
-    generators = {"cpu": torch.default_generator}
-    kind = like.device.type
-    if kind == "mps":
-        generators[kind] = torch.mps._get_default_mps_generator()
-    elif kind != "cpu":
-        generators[kind] = getattr(torch, kind).default_generators[like.device.index or 0]
-    return generators
-
-
 def _seed(like: Tensor, seed: int) -> None:
-    for generator in _generators(like).values():
+    for generator in random_generators(like).values():
         generator.manual_seed(seed)
 
 
 def _get_rng(like: Tensor) -> dict[str, Tensor]:
-    return {name: generator.get_state() for name, generator in _generators(like).items()}
+    return {name: generator.get_state() for name, generator in random_generators(like).items()}
 
 
 def _set_rng(like: Tensor, states: dict[str, Tensor]) -> None:
-    for name, generator in _generators(like).items():
+    for name, generator in random_generators(like).items():
         generator.set_state(states[name])
-
-
-@contextmanager
-def _own_random_state(like: Tensor) -> Iterator[None]:
-    before = _get_rng(like)
-    try:
-        yield
-    finally:
-        _set_rng(like, before)
 
 
 class _late_interrupts:

@@ -30,6 +30,7 @@ from ganlib.networks import (
     limit_norms,
     load_network,
     mode,
+    own_random_state,
     save_network,
 )
 
@@ -498,10 +499,6 @@ def convolutions(network):
     return [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
 
 
-def count(network):
-    return sum(p.numel() for p in network.parameters())
-
-
 def test_unet_has_the_parameters_counted_by_hand():
     down = 3 * 64 + 64 * 128 + 128 * 256 + 256 * 512 + 4 * 512 * 512
     up = 512 * 512 + 3 * 1024 * 512 + 1024 * 256 + 512 * 128 + 256 * 64 + 128 * 3
@@ -949,3 +946,20 @@ def test_mode_of_every_module_comes_back_even_after_an_error(training, fails):
     else:
         visit()
     assert [module.training for module in modules] == before
+
+
+@pytest.mark.parametrize("seed", [None, 4])
+def test_own_random_state_leaves_the_callers_even_after_an_error(seed):
+    before, drawn = torch.get_rng_state(), []
+
+    def visit():
+        with own_random_state(torch.empty(0), seed):
+            drawn.append(torch.rand(3))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        visit()
+    assert torch.equal(torch.get_rng_state(), before)
+    if seed is not None:
+        torch.manual_seed(seed)
+    assert torch.equal(torch.rand(3), drawn[0])

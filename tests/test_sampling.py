@@ -7,10 +7,12 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from torch import nn
 
 import ganlib
-from ganlib.networks import MLPGenerator, Noise
+from ganlib.data import stream
+from ganlib.networks import MLPGenerator, Noise, UNetGenerator
 from ganlib.sampling import generate, in_turn, interpolate, nearest, sample, walk
 
 few = settings(deadline=None, max_examples=50)
@@ -83,6 +85,50 @@ def test_samples_do_not_depend_on_how_many_are_made_at_once(batch_size):
 def test_each_condition_meets_its_own_noise():
     G, y = Conditional(), 10 * torch.arange(6.0)
     assert torch.equal(sample(G, 6, y, seed=2), 0.5 * G.noise(6, seed=2) + y.unsqueeze(1))
+
+
+def unet(**options):
+    torch.manual_seed(0)
+    G = UNetGenerator((3, 16, 16), inputs=1, width=2, **options)
+    y = torch.rand(5, 1, 16, 16, generator=torch.Generator().manual_seed(1))
+    G(None if G.noise is None else G.noise(5), y)  # running statistics that are not the batch's
+    return G, y
+
+
+@pytest.mark.parametrize("noise", [None, Noise(3)])
+def test_images_drawn_with_dropout_are_decided_by_their_seed(noise):
+    G, y = unet(noise=noise)
+    state, running = torch.get_rng_state(), G.up_norms[0].running_mean.clone()
+    x = sample(G, 5, y, seed=3)
+    torch.manual_seed(8)
+    assert torch.equal(sample(G, 5, y, seed=3), x)
+    assert not torch.equal(sample(G, 5, y, seed=4), x)
+    torch.set_rng_state(state)
+    sample(G, 5, y)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(G.up_norms[0].running_mean, running)
+
+
+@pytest.mark.parametrize("dropout_at_test", [True, False])
+@pytest.mark.parametrize("batch_statistics_at_test", [True, False])
+def test_an_image_does_not_depend_on_those_drawn_with_it(dropout_at_test, batch_statistics_at_test):
+    G, y = unet(dropout_at_test=dropout_at_test, batch_statistics_at_test=batch_statistics_at_test)
+    x = generate(G, None, y)
+    for batch_size in (1, 2, 5):
+        assert torch.equal(generate(G, None, y, batch_size), x)
+    assert torch.equal(sample(G, 2, y[:2]), x[:2])
+    others = torch.cat([y[:2], 1 - y[2:]])
+    assert torch.equal(sample(G, 5, others)[:2], x[:2])
+
+
+def test_images_are_drawn_from_bytes_and_from_files_alike(tmp_path):
+    G, y = unet()
+    y = (255 * y).byte()
+    for i, image in enumerate(y):
+        Image.fromarray(image[0].numpy()).save(tmp_path / f"{i}.png")
+    expected = sample(G, 5, y / 255)
+    torch.testing.assert_close(sample(G, 5, y), expected)
+    torch.testing.assert_close(sample(G, 5, stream(tmp_path).images), expected)
 
 
 def test_too_few_samples_or_conditions_are_refused():
