@@ -20,16 +20,19 @@ import numpy as np
 import pooch
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 from torch.utils.data import DataLoader
 
 __all__ = [
     "DATASETS",
     "Data",
     "ImageFiles",
+    "JitteredMinibatches",
     "Minibatches",
     "StreamedMinibatches",
     "as_condition",
     "derive_seed",
+    "jitter",
     "load",
     "minibatches",
     "stream",
@@ -393,17 +396,17 @@ class Minibatches:
 
 
 class _Decoder:
-    """Image files by the list; an error is an answer, too.
+    """Image files by the list, of x and perhaps of y; an error is an answer, too.
 
     An exception that crosses the DataLoader would hold on to it, and its workers would not end.
     """
 
-    def __init__(self, files: ImageFiles):
-        self.files = files
+    def __init__(self, *sides: ImageFiles):
+        self.sides = sides
 
-    def __getitem__(self, numbers: list[int]) -> Tensor | str:
+    def __getitem__(self, numbers: list[int]) -> list[Tensor] | str:
         try:
-            return torch.stack([self.files[number] for number in numbers])
+            return [torch.stack([files[number] for number in numbers]) for files in self.sides]
         except ValueError as error:
             return str(error)
 
@@ -419,7 +422,7 @@ class StreamedMinibatches:
     def __init__(
         self,
         x: ImageFiles,
-        y: Tensor | None,
+        y: Tensor | ImageFiles | None,
         batch_size: int,
         seed: int,
         dtype: torch.dtype = torch.float32,
@@ -437,13 +440,15 @@ class StreamedMinibatches:
         if self.decoded is None or n != self.next:
             self.close()
             self.decoded = iter(self._loader(n))
-        images = next(self.decoded)
-        if isinstance(images, str):
+        decoded = next(self.decoded)
+        if isinstance(decoded, str):
             self.close()
-            raise ValueError(images)
+            raise ValueError(decoded)
         self.next = n + 1
-        x = to_float(images.to(self.x.device), self.dtype)
-        return x, () if self.y is None else (as_condition(self.y[self.shuffle[n]], self.dtype),)
+        x, *y = (to_float(images.to(self.x.device), self.dtype) for images in decoded)
+        if isinstance(self.y, Tensor):
+            y = (as_condition(self.y[self.shuffle[n]], self.dtype),)
+        return x, tuple(y)
 
     def close(self) -> None:
         """End the worker processes; the next minibatch starts new ones."""
@@ -451,8 +456,9 @@ class StreamedMinibatches:
 
     def _loader(self, n: int) -> DataLoader:
         workers = self.x.workers
+        sides = (self.x, self.y) if isinstance(self.y, ImageFiles) else (self.x,)
         return DataLoader(
-            _Decoder(self.x),
+            _Decoder(*sides),
             batch_size=None,  # what the sampler gives is a minibatch already
             sampler=(self.ahead[m].tolist() for m in count(n)),
             num_workers=workers,
@@ -467,15 +473,74 @@ def _leave_interrupts_to_parent(_: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
+class JitteredMinibatches:
+    """Minibatches whose images are jittered at random; `minibatches` makes them.
+
+    Pair i of minibatch n is enlarged, cropped and mirrored by a function of (seed, n, i) alone.
+    """
+
+    def __init__(
+        self,
+        dealt: Minibatches | StreamedMinibatches,
+        batch_size: int,
+        seed: int,
+        rank: int,
+        world_size: int,
+    ):
+        self.dealt, self.batch_size, self.seed = dealt, batch_size, seed
+        self.rank, self.world_size = rank, world_size
+
+    def __getitem__(self, n: int) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Minibatch n ≥ 0, as `Minibatches` deals it, jittered."""
+        x, y = self.dealt[n]
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, "jitter", n))
+        chances = torch.rand(self.batch_size, 3, generator=generator)
+        chances = chances[self.rank :: self.world_size].tolist()
+        if not y or y[0].ndim != 4:
+            return jitter(x, chances), y
+        pairs = jitter(torch.cat([x, y[0]], 1), chances)
+        x, y = pairs.split([x.shape[1], y[0].shape[1]], 1)
+        return x.contiguous(), (y.contiguous(),)
+
+    def close(self) -> None:
+        """End what decodes image files ahead."""
+        self.dealt.close()
+
+
+def jitter(images: Tensor, chances: Sequence[Sequence[float]]) -> Tensor:
+    """Enlarge images by 286/256, crop each to its size, and mirror half of them.
+
+    The random jitter of pix2pix (Isola et al., 2017, section 6.2), bilinear.
+
+    Args:
+        images: (N, C, H, W) floats.
+        chances: For each image three numbers in [0, 1): they say how far down and how far to the
+            right the crop is, and below 1/2 that it is mirrored.
+
+    Returns:
+        (N, C, H, W), between the smallest and the largest of the values given.
+    """
+    height, width = images.shape[2:]
+    size = [round(side * 286 / 256) for side in (height, width)]
+    larger = interpolate(images, size, mode="bilinear")
+    cut = []
+    for image, (down, right, mirrored) in zip(larger, chances, strict=True):
+        top, left = int(down * (size[0] - height + 1)), int(right * (size[1] - width + 1))
+        image = image[:, top : top + height, left : left + width]
+        cut.append(image.flip(2) if mirrored < 0.5 else image)
+    return torch.stack(cut)
+
+
 def minibatches(
     x: Tensor | ImageFiles,
-    y: Tensor | None,
+    y: Tensor | ImageFiles | None,
     batch_size: int,
     seed: int,
     dtype: torch.dtype = torch.float32,
     rank: int = 0,
     world_size: int = 1,
-) -> Minibatches | StreamedMinibatches:
+    jittered: bool = False,
+) -> Minibatches | StreamedMinibatches | JitteredMinibatches:
     """Shuffled minibatches of (x, y), without replacement within an epoch, on x's device.
 
     `minibatches(...)[n]` is x as float, and y in a tuple that is empty when there is none. It is a
@@ -485,18 +550,20 @@ def minibatches(
 
     Args:
         x: (N, ...) uint8 or float data, or image files.
-        y: (N, ...) conditions, dealt out by `as_condition`; or None.
+        y: (N, ...) conditions, dealt out by `as_condition`; image files where x is; or None.
         batch_size: Images in a minibatch, over all processes.
-        seed: Decides every shuffle.
+        seed: Decides every shuffle, and all that is random about jitter.
         dtype: The type of the x dealt out.
         rank: Number of this process, which takes every `world_size`-th image of a minibatch.
         world_size: How many processes share a minibatch.
+        jittered: Whether `jitter` is done to x, (N, C, H, W), and alike to a y of images.
 
     Raises:
         ValueError: `batch_size` exceeds the data, or the processes cannot share it equally.
     """
     kind = StreamedMinibatches if isinstance(x, ImageFiles) else Minibatches
-    return kind(x, y, batch_size, seed, dtype, rank, world_size)
+    dealt = kind(x, y, batch_size, seed, dtype, rank, world_size)
+    return JitteredMinibatches(dealt, batch_size, seed, rank, world_size) if jittered else dealt
 
 
 def _cut(name: str, split: str, images: np.ndarray, labels: np.ndarray, part, n=10) -> Data:

@@ -59,13 +59,15 @@ class Game:
         G: nn.Module,
         D: nn.Module,
         x: Tensor | ImageFiles,
-        y: Tensor | None,
+        y: Tensor | ImageFiles | None,
         *,
         batch_size: int,
         k: int,
         loss: str,
         simultaneous: bool,
+        same_samples: bool,
         lambda_l1: float,
+        jitter: bool,
         optimizer_G: Optimizer,
         optimizer_D: Optimizer,
         schedulers: Sequence,
@@ -75,7 +77,8 @@ class Game:
         fabric: Fabric,
     ):
         self.G, self.D, self.fabric = G, D, fabric
-        self.k, self.simultaneous, self.lambda_l1 = k, simultaneous, lambda_l1
+        self.k, self.lambda_l1 = k, lambda_l1
+        self.simultaneous, self.same_samples = simultaneous, same_samples
         self.ema, self.ema_power = ema, float(ema_power)
         self.generator_loss = GENERATOR_LOSSES[loss]
         self.optimizer_G, self.optimizer_D = optimizer_G, optimizer_D
@@ -90,6 +93,7 @@ class Game:
             self.like.dtype,
             fabric.global_rank,
             fabric.world_size,
+            jitter,
         )
         self.averaged = None if ema is None else copy.deepcopy(G).requires_grad_(False)
         self.step = 0
@@ -108,7 +112,9 @@ class Game:
             "k": k,
             "loss": loss,
             "simultaneous": simultaneous,
+            "same_samples": same_samples,
             "lambda_l1": float(lambda_l1),
+            "jitter": jitter,
             "optimizer_G": _describe_optimizer(optimizer_G),
             "optimizer_D": _describe_optimizer(optimizer_D),
             "schedulers": "\n".join(map(_describe_scheduler, self.schedulers)),
@@ -130,6 +136,9 @@ class Game:
         if self.simultaneous:
             x, y = self.minibatches[self.step]
             self.move_both(x, y)
+        elif self.same_samples:
+            x, y = self.minibatches[self.step]
+            self.move_in_turn(x, y)
         else:
             for move in range(self.k):
                 x, y = self.minibatches[self.step * self.k + move]
@@ -155,6 +164,14 @@ class Game:
         fake = self.sample(len(x), y)
         loss = self.loss_G(self.judge(fake, y), fake, x)
         self.set_gradient("G", loss)
+        self.optimizer_G.step()
+
+    def move_in_turn(self, x: Tensor, y: tuple) -> None:
+        """D moves, then G on the samples D has just seen, as in pix2pix: G is asked only once."""
+        fake = self.sample(len(x), y)
+        self.set_gradient("D", self.loss_D(self.judge(x, y), self.judge(fake.detach(), y)))
+        self.optimizer_D.step()
+        self.set_gradient("G", self.loss_G(self.judge(fake, y), fake, x))
         self.optimizer_G.step()
 
     def move_both(self, x: Tensor, y: tuple) -> None:
@@ -359,14 +376,18 @@ def train(
     G: nn.Module,  # (z, y) → samples; its attribute `noise` draws z
     D: nn.Module,  # (x, y) → logits
     x: Tensor | ImageFiles,  # the data
-    y: Tensor | None = None,  # their conditions; without them G takes z alone and D takes x alone
+    y: Tensor
+    | ImageFiles
+    | None = None,  # their conditions; without them G takes z alone and D takes x alone
     *,
     steps: int,  # moves of G, counted from the very start when a run is resumed
     batch_size: int = 64,  # m of Algorithm 1, over all processes
     k: int = 1,  # moves of D for one of G
     loss: str = "non_saturating",  # what G descends, or "minimax"
     simultaneous: bool = False,  # both players move from one point, in one pass; D first otherwise
-    lambda_l1: float = 0.0,  # weight of |x − G(z, y)| in G's loss
+    same_samples: bool = False,  # G moves on the samples D has just seen, as in pix2pix
+    lambda_l1: float = 0.0,  # weight of |x − G(z, y)| in G's loss; pix2pix's 100 is 200 here
+    jitter: bool = False,  # images enlarged, cropped and mirrored at random, x and y alike
     optimizer_G: Optimizer | None = None,  # Adam(lr=2e-4, betas=(0.5, 0.999)) without one
     optimizer_D: Optimizer | None = None,  # likewise
     schedulers: Sequence = (),  # PyTorch's schedulers or `Schedule`; each steps once a step
@@ -386,14 +407,23 @@ def train(
     finishes the step, saves to `out` and raises KeyboardInterrupt. The caller's random state is
     left as it was; two games in two threads at once would disturb each other's.
 
+    pix2pix (Isola et al., 2017) plays with `same_samples`, `jitter`, batch size 1 and λ = 100 on
+    images in [−1, 1]. Between images in [0, 1], L1 is half of that: `lambda_l1=200` is the same
+    game.
+
     Args:
         G: Generator. `G(z)` or `G(z, y)` must have the shape of x.
         D: Discriminator. `D(x)` or `D(x, y)` are logits of any shape that starts with N.
         x: (N, ...) uint8, used as float in [0, 1], or float, used as it is; or image files, as
             `ganlib.stream` finds them.
         y: (N, ...) whole numbers, such as classes, used as they are; or images, used as x is.
-        steps, batch_size, k, loss, simultaneous, lambda_l1, optimizer_G, optimizer_D, schedulers,
-            ema, ema_power, seed, fabric, log_every, on_log, out, save_every: See the comments.
+            Image files go with image files.
+        jitter: Images are enlarged by 286/256, cropped to their size at a random place, and
+            mirrored with probability one half, as in pix2pix (section 6.2). The images of a pair
+            get the same; conditions that are no images stay.
+        steps, batch_size, k, loss, simultaneous, same_samples, lambda_l1, optimizer_G, optimizer_D,
+            schedulers, ema, ema_power, seed, fabric, log_every, on_log, out, save_every: See the
+            comments.
 
     Returns:
         The game after `steps` steps; sample from its `generator`, plot its `history`.
@@ -420,7 +450,8 @@ def train(
             raise ValueError(f"{name} must be a whole number of at least 1, got {number!r}")
     fabric.to_device(G)
     fabric.to_device(D)
-    _check(G, D, x, y, k, loss, simultaneous, lambda_l1, ema, ema_power, fabric)
+    _check_moves(k, loss, simultaneous, same_samples, lambda_l1, ema, ema_power)
+    _check(G, D, x, y, simultaneous, jitter, fabric)
     _check_schedulers(schedulers)
     if out is not None:
         _check_out(out, G)
@@ -440,7 +471,9 @@ def train(
         k=k,
         loss=loss,
         simultaneous=simultaneous,
+        same_samples=same_samples,
         lambda_l1=lambda_l1,
+        jitter=jitter,
         optimizer_G=optimizer_G,
         optimizer_D=optimizer_D,
         schedulers=schedulers,
@@ -523,17 +556,24 @@ class Schedule:
 # Checks before any work ---------------------------------------------------------------------------
 
 
-def _check(G, D, x, y, k, loss, simultaneous, lambda_l1, ema, ema_power, fabric) -> None:
+def _check_moves(k, loss, simultaneous, same_samples, lambda_l1, ema, ema_power) -> None:
     if loss not in GENERATOR_LOSSES:
         raise ValueError(f"loss must be one of {', '.join(GENERATOR_LOSSES)}, got {loss!r}")
     if simultaneous and k != 1:
         raise ValueError(f"k must be 1 when the players move simultaneously, got {k}")
+    if same_samples and simultaneous:
+        raise ValueError("same_samples must be False when the players move simultaneously")
+    if same_samples and k != 1:
+        raise ValueError(f"k must be 1 when the players move on the same samples, got {k}")
     if not lambda_l1 >= 0:
         raise ValueError(f"lambda_l1 must be at least 0, got {lambda_l1}")
     if ema is not None and not 0 <= ema < 1:
         raise ValueError(f"ema must be None or in [0, 1), got {ema}")
     if not 0 <= ema_power < math.inf:
         raise ValueError(f"ema_power must be at least 0, got {ema_power}")
+
+
+def _check(G, D, x, y, simultaneous, jitter, fabric) -> None:
     if fabric.strategy.precision.precision not in ("32-true", "bf16-mixed"):
         raise ValueError(
             "fabric must have precision '32-true' or 'bf16-mixed', got "
@@ -547,14 +587,23 @@ def _check(G, D, x, y, k, loss, simultaneous, lambda_l1, ema, ema_power, fabric)
         raise ValueError(f"x must be a tensor of uint8 or floats, or image files, got {got}")
     if x.dtype.is_floating_point and not x.isfinite().all():
         raise ValueError("x must be finite, got infinite or NaN values")
-    if y is not None and not isinstance(y, Tensor):
-        raise ValueError(f"y must be a tensor or None, got {type(y).__name__}")
+    if not isinstance(y, Tensor | ImageFiles | None):
+        raise ValueError(f"y must be a tensor, image files or None, got {type(y).__name__}")
+    if isinstance(y, ImageFiles) and not isinstance(x, ImageFiles):
+        raise ValueError("x must be image files where y is, got a tensor")
     if y is not None and len(y) != len(x):
         raise ValueError(f"y must have one condition for each of the {len(x)} x, got {len(y)}")
+    if jitter and len(x.shape) != 4:
+        raise ValueError(f"jitter needs images x (N, C, H, W), got {tuple(x.shape)}")
+    if jitter and y is not None and len(y.shape) == 4 and y.shape[2:] != x.shape[2:]:
+        raise ValueError(
+            f"jitter needs images y of the height and width of x, {tuple(x.shape[2:])}, "
+            f"got {tuple(y.shape[2:])}"
+        )
     with torch.no_grad(), own_random_state(next(G.parameters())), mode(G, D, training=False):
         like = next(G.parameters())
         n = 2
-        ends = None if y is None else y[[0, -1]].to(like.device)
+        ends = None if y is None else torch.stack([y[0], y[-1]]).to(like.device)
         first = () if y is None else (as_condition(ends, like.dtype),)
         fake = G(None if G.noise is None else G.noise(n, like), *first)
         if fake.shape[1:] != x.shape[1:]:

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import http.server
+import math
 import multiprocessing
 import os
 import shutil
@@ -29,6 +30,7 @@ from ganlib.data import (
     Minibatches,
     StreamedMinibatches,
     derive_seed,
+    jitter,
     load,
     minibatches,
     stream,
@@ -800,6 +802,79 @@ def test_batch_size_beyond_the_data_is_refused(batch_size):
 def test_batch_size_that_the_processes_cannot_share_is_refused():
     with pytest.raises(ValueError, match="a multiple of the 2 processes, got 3"):
         deal(5, 3, 0, world_size=2)
+
+
+# Jitter ------------------------------------------------------------------------------------------
+
+
+def ramps(n, height, width):
+    """Images whose two channels are the coordinates, down and to the right."""
+    down = torch.arange(height).double()[:, None].expand(height, width)
+    right = torch.arange(width).double().expand(height, width)
+    return torch.stack([down, right]).expand(n, -1, -1, -1)
+
+
+@few
+@given(st.floats(0, 1, exclude_max=True), st.floats(0, 1, exclude_max=True), st.booleans())
+def test_jitter_is_a_crop_of_the_enlarged_image_perhaps_mirrored(down, right, mirrored):
+    (image,) = jitter(ramps(1, 128, 256), [(down, right, 0.25 if mirrored else 0.75)])
+    assert image.shape == (2, 128, 256)
+    image = image.flip(2) if mirrored else image
+    top, left = int(down * 16), int(right * 31)  # 143 − 128 + 1 and 286 − 256 + 1 places
+    for axis, first, (before, after) in ((1, top, (128, 143)), (2, left, (256, 286))):
+        places = (torch.arange(before) + first + 0.5) * before / after - 0.5
+        expected = places.clamp(0, before - 1).double()
+        found = image[axis - 1].movedim(axis - 1, 0)
+        torch.testing.assert_close(found, expected[:, None].expand_as(found), atol=1e-5, rtol=0)
+
+
+def test_jitter_reaches_every_place_and_mirrors_half():
+    x = ramps(64, 32, 32).float()
+    seen = [minibatches(x, None, 64, 0, jittered=True)[n][0] for n in range(20)]
+    firsts = torch.cat(seen)[:, 0, 0, 0]  # how far down
+    assert len(firsts.round(decimals=3).unique()) == 36 - 32 + 1
+    mirrored = (torch.cat(seen)[:, 1, 0, 0] > torch.cat(seen)[:, 1, 0, -1]).float().mean()
+    assert abs(mirrored - 0.5) < 4 * 0.5 / math.sqrt(20 * 64)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_both_images_of_a_pair_are_jittered_alike(dtype):
+    x = torch.rand(6, 3, 16, 16, generator=torch.Generator().manual_seed(0)).to(dtype)
+    plain = minibatches(x, None, 2, 4, dtype)
+    dealt = minibatches(x, x[:, :1], 2, 4, dtype, jittered=True)
+    for n in range(5):
+        found, (condition,) = dealt[n]
+        assert torch.equal(found[:, :1], condition)
+        assert not torch.equal(found, plain[n][0])
+        assert (found.dtype, condition.dtype) == (dtype, dtype)
+
+
+def test_jitter_leaves_conditions_that_are_no_images_alone():
+    x = torch.rand(6, 3, 16, 16)
+    for y in (torch.arange(6), torch.rand(6, 4)):
+        _, (found,) = minibatches(x, y, 2, 0, jittered=True)[1]
+        assert torch.equal(found, minibatches(x, y, 2, 0)[1][1][0])
+
+
+def test_jitter_is_decided_by_seed_and_number_and_leaves_the_random_state_alone():
+    x, state = torch.rand(6, 3, 16, 16), torch.get_rng_state()
+    one, other = (minibatches(x, x, 2, 4, jittered=True) for _ in range(2))
+    assert torch.equal(one[7][0], other[7][0])
+    one[0]
+    assert torch.equal(one[7][0], other[7][0])
+    alike = minibatches(x[:1].expand(6, -1, -1, -1), None, 2, 4, jittered=True)
+    assert not torch.equal(alike[0][0], alike[1][0])  # by its number
+    assert not torch.equal(alike[0][0][0], alike[0][0][1])  # and by the place in the minibatch
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_processes_share_out_the_jittered_minibatch_of_one(world_size):
+    x = torch.rand(12, 1, 16, 16)
+    whole = minibatches(x, x, 6, 4, jittered=True)[3][0]
+    for rank in range(world_size):
+        part = minibatches(x, x, 6, 4, torch.float32, rank, world_size, jittered=True)[3][0]
+        assert torch.equal(part, whole[rank::world_size])
 
 
 # Image files and their minibatches ---------------------------------------------------------------

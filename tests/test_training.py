@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from unittest import mock
 
 import pytest
@@ -495,12 +496,13 @@ def options_of(kind):
     kinds = {
         "alternating": {"k": 2},
         "simultaneous": {"simultaneous": True},
+        "same samples": {"same_samples": True},
         "scheduled": momentum_schedulers(G, D),
     }
     return (G, D, X), {"steps": 15, "batch_size": 8, "log_every": 4, "ema": 0.9} | kinds[kind]
 
 
-@pytest.mark.parametrize("kind", ["alternating", "simultaneous", "scheduled"])
+@pytest.mark.parametrize("kind", ["alternating", "simultaneous", "same samples", "scheduled"])
 @settings(max_examples=10, deadline=None)
 @given(save_every=st.integers(1, 8), killed_at=st.integers(0, 14))
 def test_a_run_killed_at_any_step_and_resumed_ends_in_the_same_bits(kind, save_every, killed_at):
@@ -574,6 +576,7 @@ def test_a_finished_run_is_not_played_again(tmp_path):
         ("k", {"k": 2}),
         ("loss", {"loss": "minimax"}),
         ("simultaneous", {"simultaneous": True}),
+        ("same_samples", {"same_samples": True}),
         ("lambda_l1", {"lambda_l1": 1.0}),
         ("ema", {"ema": 0.5}),
         ("ema", {"ema": None}),
@@ -782,6 +785,9 @@ def without_noise():
         ({"log_every": 0}, "log_every must be"),
         ({"save_every": -1}, "save_every must be"),
         ({"k": 2, "simultaneous": True}, "k must be 1 when the players move simultaneously, got 2"),
+        ({"k": 2, "same_samples": True}, "k must be 1 when the players move on the same .*, got 2"),
+        ({"simultaneous": True, "same_samples": True}, "same_samples must be False when"),
+        ({"jitter": True}, r"jitter needs images x \(N, C, H, W\), got \(40, 3\)"),
         ({"loss": "wasserstein"}, "loss must be one of minimax, non_saturating, got 'wasserstein'"),
         ({"lambda_l1": -1.0}, "lambda_l1 must be at least 0"),
         ({"lambda_l1": float("nan")}, "lambda_l1 must be at least 0"),
@@ -791,7 +797,7 @@ def without_noise():
         ({"batch_size": 0}, "batch_size must be a whole number of at least 1, got 0"),
         ({"batch_size": 8.0}, "batch_size must be a whole number of at least 1, got 8.0"),
         ({"steps": True}, "steps must be a whole number of at least 1, got True"),
-        ({"y": X.numpy()}, "y must be a tensor or None, got ndarray"),
+        ({"y": X.numpy()}, "y must be a tensor, image files or None, got ndarray"),
         ({"schedulers": 3}, "schedulers must be a sequence, got int"),
         ({"schedulers": [3]}, r"schedulers must have a step\(\) without arguments, got int"),
         ({"out": __file__}, "out must be a folder that can be made"),
@@ -924,6 +930,127 @@ def test_the_gradient_of_two_processes_is_that_of_the_joined_minibatch():
     torch.testing.assert_close(sum(parts) / 2, gradient(slice(None)), rtol=0, atol=1e-12)
 
 
+# Image to image ----------------------------------------------------------------------------------
+
+PHOTOS, PLANS = (
+    torch.rand(7, channels, 16, 16, generator=torch.Generator().manual_seed(2))
+    for channels in (3, 2)
+)
+
+
+def make_pix2pix(dtype=torch.float32, noise=None):
+    torch.manual_seed(0)
+    G = ganlib.UNetGenerator((3, 16, 16), inputs=2, width=2, noise=noise)
+    D = ganlib.PatchDiscriminator((3, 16, 16), inputs=2, width=2, halvings=1)
+    return G.to(dtype), D.to(dtype)
+
+
+def play_pix2pix(steps=5, x=PHOTOS, y=PLANS, noise=None, **options):
+    options = {"batch_size": 1, "same_samples": True, "lambda_l1": 200, "jitter": True} | options
+    return ganlib.train(*make_pix2pix(noise=noise), x, y, steps=steps, **options)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+@pytest.mark.parametrize("lambda_l1", [0.0, 200.0])
+def test_steps_on_the_same_samples_are_those_of_a_textbook_pix2pix(batch_size, lambda_l1):
+    """Weights, gradients and running statistics, with one dropout mask for both players."""
+    G, D = make_pix2pix(torch.float64)
+    G2, D2 = copy.deepcopy((G, D))
+    adam = partial(torch.optim.Adam, lr=0.01, betas=(0.5, 0.999))
+    game = ganlib.train(
+        G, D, PHOTOS, PLANS, steps=3, batch_size=batch_size, same_samples=True, seed=5,
+        lambda_l1=lambda_l1, optimizer_G=adam(G.parameters()), optimizer_D=adam(D.parameters()),
+    )  # fmt: skip
+    optimizers = adam(G2.parameters()), adam(D2.parameters())
+    bce = nn.BCEWithLogitsLoss()
+    torch.manual_seed(training.derive_seed(5, "noise", 0))
+    for t in range(3):
+        x, (y,) = game.minibatches[t]
+        fake = G2(None, y)
+        real_logits, fake_logits = D2(x, y), D2(fake.detach(), y)
+        optimizers[1].zero_grad()
+        loss_D = bce(real_logits, torch.ones_like(real_logits))
+        (loss_D + bce(fake_logits, torch.zeros_like(fake_logits))).backward()
+        gradient_D = [p.grad.clone() for p in D2.parameters()]
+        optimizers[1].step()
+        optimizers[0].zero_grad()
+        logits = D2(fake, y)
+        both = (2 * x - 1) - (2 * fake - 1)  # as the paper has its images
+        loss_G = bce(logits, torch.ones_like(logits)) + lambda_l1 / 2 * both.abs().mean()
+        loss_G.backward()
+        optimizers[0].step()
+    for net, reference, gradients in (
+        (G, G2, [p.grad for p in G2.parameters()]),
+        (D, D2, gradient_D),
+    ):
+        for p, gradient in zip(net.parameters(), gradients):
+            torch.testing.assert_close(p.grad, gradient, rtol=0, atol=1e-10)
+        state, expected = net.state_dict(), reference.state_dict()
+        for name in state:
+            torch.testing.assert_close(state[name], expected[name], rtol=0, atol=1e-10)
+    assert game.D.layers[3].num_batches_tracked == 9  # data, samples, and samples again
+
+
+@pytest.mark.parametrize("same_samples", [True, False])
+def test_samples_are_made_once_where_they_serve_both_players(same_samples):
+    game = play_pix2pix(1, same_samples=same_samples)
+    sample, made = game.sample, []
+    game.sample = lambda n, y: made.append(n) or sample(n, y)
+    game.play_step()
+    assert made == [1] * (1 if same_samples else 2)
+
+
+def test_jitter_is_done_to_the_minibatches_of_a_game():
+    game = play_pix2pix(1, seed=3)
+    dealt = ganlib.data.minibatches(PHOTOS, PLANS, 1, 3, jittered=True)
+    x, (y,) = game.minibatches[4]
+    assert torch.equal(x, dealt[4][0])
+    assert torch.equal(y, dealt[4][1][0])
+    assert not torch.equal(x, play_pix2pix(1, seed=3, jitter=False).minibatches[4][0])
+
+
+@pytest.mark.parametrize("same_samples", [True, False])
+@pytest.mark.parametrize("noise", [None, ganlib.Noise(2)])
+def test_a_pix2pix_goes_on_bit_for_bit_with_its_dropout_norms_and_jitter(
+    tmp_path, same_samples, noise
+):
+    options = {"same_samples": same_samples, "noise": noise, "batch_size": 2, "ema": 0.9}
+    options |= {"log_every": 4}
+    whole = play_pix2pix(7, **options)
+    play_pix2pix(4, out=tmp_path, **options)
+    again = play_pix2pix(7, out=tmp_path, **options)
+    assert bits(again) == bits(whole)
+    assert torch.equal(
+        ganlib.sample(again.generator, 2, PLANS[:2]), ganlib.sample(whole.generator, 2, PLANS[:2])
+    )
+    with pytest.raises(ValueError, match="jitter: the checkpoint has True, this run has False"):
+        play_pix2pix(8, out=tmp_path, jitter=False, **options)
+
+
+def test_a_pix2pix_plays_in_bf16():
+    fabric = Fabric(accelerator="cpu", devices=1, precision="bf16-mixed")
+    game = play_pix2pix(3, fabric=fabric)
+    assert all(p.dtype == torch.float32 for p in game.G.parameters())
+    assert game.history["L1"][-1] > 0
+
+
+def test_a_small_pix2pix_learns_to_copy_its_condition():
+    y = PLANS[:, :, ::4, ::4].repeat_interleave(4, 2).repeat_interleave(4, 3)
+    G, D = make_pix2pix()
+    rates = [torch.optim.Adam(net.parameters(), lr=0.01, betas=(0.5, 0.999)) for net in (G, D)]
+    game = ganlib.train(
+        G, D, y[:, [0, 1, 0]], y, steps=200, batch_size=7, same_samples=True, lambda_l1=200,
+        optimizer_G=rates[0], optimizer_D=rates[1],
+    )  # fmt: skip
+    assert game.history["L1"][-1] < 0.5 * game.history["L1"][0]
+
+
+def test_pairs_of_several_sizes_cannot_be_jittered():
+    message = r"images y of the height and width of x, \(16, 16\), got \(8, 16\)"
+    with pytest.raises(ValueError, match=message):
+        play_pix2pix(y=PLANS[:, :, :8])
+
+
 # Data larger than memory -------------------------------------------------------------------------
 
 
@@ -960,6 +1087,26 @@ def test_a_run_on_image_files_goes_on_with_the_same_files_alone(streamed, tmp_pa
         assert torch.equal(one, other)
     with pytest.raises(ValueError, match=r"x: the checkpoint has .* files .*, this run has"):
         play_digits(type(files)(files.files[::-1]), out=out, steps=12)
+
+
+def test_pairs_of_files_train_as_those_in_memory_bit_for_bit(tmp_path):
+    images = {name: (255 * side).byte() for name, side in (("x", PHOTOS), ("y", PLANS[:, :1]))}
+    for name, side in images.items():
+        (tmp_path / name).mkdir()
+        for n, image in enumerate(side):
+            pixels = image.permute(1, 2, 0).squeeze(2).numpy()
+            Image.fromarray(pixels).save(tmp_path / name / f"{n}.png")
+    files = {name: ganlib.stream(tmp_path / name).images for name in images}
+
+    def play(x, y):
+        torch.manual_seed(0)
+        G = ganlib.UNetGenerator((3, 16, 16), inputs=1, width=2)
+        D = ganlib.PatchDiscriminator((3, 16, 16), inputs=1, width=2, halvings=1)
+        return bits(ganlib.train(G, D, x, y, steps=5, batch_size=2, jitter=True))
+
+    assert play(**files) == play(**images)
+    with pytest.raises(ValueError, match="x must be image files where y is, got a tensor"):
+        play(images["x"], files["y"])
 
 
 JOINT = """
