@@ -2,7 +2,7 @@
 
 from ganlib import metrics, objectives, parzen
 from ganlib import plotting as plot
-from ganlib.data import Data, load, stream
+from ganlib.data import Data, colour_pairs, load, load_pairs, stream, stream_pairs
 from ganlib.networks import (
     ConditionalMaxoutDiscriminator,
     ConditionalMLPGenerator,
@@ -33,9 +33,11 @@ __all__ = [
     "PatchDiscriminator",
     "Schedule",
     "UNetGenerator",
+    "colour_pairs",
     "interpolate",
     "load",
     "load_network",
+    "load_pairs",
     "metrics",
     "nearest",
     "objectives",
@@ -45,6 +47,7 @@ __all__ = [
     "sample",
     "save_network",
     "stream",
+    "stream_pairs",
     "train",
     "walk",
 ]

@@ -10,11 +10,13 @@ import hashlib
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import pooch
@@ -31,11 +33,14 @@ __all__ = [
     "Minibatches",
     "StreamedMinibatches",
     "as_condition",
+    "colour_pairs",
     "derive_seed",
     "jitter",
     "load",
+    "load_pairs",
     "minibatches",
     "stream",
+    "stream_pairs",
     "to_float",
 ]
 
@@ -43,7 +48,8 @@ SPLITS = ("train", "validation", "test")
 
 _MNIST = ("mnist", "fashion-mnist")
 _TFD = tuple(f"tfd-{fold}" for fold in range(1, 6))
-DATASETS = ("digits", *_MNIST, "faces", *_TFD)
+_FACADES = {"facades": None, "facades-128": 128}  # the sizes they are reduced to
+DATASETS = ("digits", *_MNIST, "faces", *_TFD, *_FACADES, "colour")
 
 _MNIST_FILES = (
     "train-images-idx3-ubyte.gz",
@@ -57,6 +63,7 @@ _FILES = {
     "fashion-mnist": _MNIST_FILES,
     "olivetti": ("olivettifaces.mat",),
     "tfd": ("TFD_48x48.mat",),
+    "facades": ("facades.zip",),
 }
 _CHECKSUMS = {
     "mnist": (
@@ -74,6 +81,7 @@ _CHECKSUMS = {
     # None was published: this is the checksum of the file as we had it.
     "olivetti": ("sha256:b1988d02c72fe5b8ee82b5ef3bb7982eafc74f1e1ff0ae0ade35061ad0af534d",),
     "tfd": ("md5:9d113650c197719b750ecc6864faf87c",),
+    "facades": ("sha256:9a31ebf3a31b9b5cd195dd5bf62e9308e00cb94604d1019e3889ac84248695c0",),
 }
 _MIRRORS = {
     "mnist": (
@@ -86,6 +94,7 @@ _MIRRORS = {
     ),
     "olivetti": ("https://cs.nyu.edu/~roweis/data/",),
     "tfd": (),
+    "facades": ("https://people.eecs.berkeley.edu/~taesung_park/CycleGAN/datasets/",),
 }
 _CHECKSUM_NAMES = {"sha256": "SHA-256", "md5": "MD5"}
 _IMAGE_FILES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
@@ -101,6 +110,8 @@ class Data:
         images: (N, C, H, W) uint8: a tensor from `load`, `ImageFiles` from `stream`.
         labels: (N,) int64 classes, or None where there are none.
         classes: The classes' names, in the order of the labels' numbers.
+        inputs: (N, C', H, W) uint8 images that G is given, each to be turned into its image, from
+            the sets of pairs; None elsewhere.
     """
 
     name: str
@@ -108,6 +119,7 @@ class Data:
     images: "Tensor | ImageFiles"
     labels: Tensor | None = None
     classes: tuple[str, ...] = ()
+    inputs: "Tensor | ImageFiles | None" = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -127,6 +139,8 @@ def load(source: str | os.PathLike | np.ndarray | Tensor = "digits", split: str 
     | `"mnist"`, `"fashion-mnist"`: 28×28 | first 50,000 | last 10,000 of 60,000 | 10,000 |
     | `"faces"`: 48×48, the Olivetti faces | 7 of each person's 10: 280 | the 8th: 40 | 2: 80 |
     | `"tfd-1"` … `"tfd-5"`: 48×48, not public | all that have no label | the fold's | the fold's |
+    | `"facades"`: pairs, 256×256, and `"facades-128"`, reduced | 360 | 40 | 106 |
+    | `"colour"`: pairs, 64×64, in scikit-learn, no network | 72 | 24 | 24 |
     | a folder with folders `train`, `validation`, `test` | its own | its own | its own |
     | any other folder, a `.npy` file, an array or a tensor | all of it | – | – |
 
@@ -141,9 +155,16 @@ def load(source: str | os.PathLike | np.ndarray | Tensor = "digits", split: str 
     expressions. The code released with the 2014 paper uses them so: it trains on the images
     without labels, and scores each fold's test set with the σ of its validation set.
 
+    The facades (Tyleček & Šára, 2013) are those of pix2pix and CycleGAN: `inputs` are maps of
+    labels, `images` photos. Of the published 400 pairs for training, the last 40 by number are for
+    validation. Pair 242 is among the first, though nearly all of its map is one label. The
+    published 106 are for testing. `"colour"` are the pairs of `colour_pairs`, squares of two
+    photos. `load_pairs` loads the reader's own pairs.
+
     Files of these sets are sought in `$GANLIB_DATA/<name>/`, where the name of the faces is
     `olivetti` and that of the folds `tfd`, then in the user's cache, then downloaded to the cache,
-    except `TFD_48x48.mat`, which its owners give out. Each is checked against its checksum.
+    except `TFD_48x48.mat`, which its owners give out. Each is checked against its checksum. The
+    facades may also lie there unpacked, in folders `trainA`, `trainB`, `testA` and `testB`.
 
     A folder holds image files of one size. If it holds folders instead, each is a class, with one
     number in all splits. An array is (N, H, W), (N, 1, H, W) or (N, 3, H, W), uint8 or float in
@@ -173,6 +194,10 @@ def load(source: str | os.PathLike | np.ndarray | Tensor = "digits", split: str 
         return _load_faces(split)
     if source in _TFD:
         return _load_tfd(source, split)
+    if source in _FACADES:
+        return _load_facades(source, split)
+    if source == "colour":
+        return colour_pairs(split=split)
     path = Path(source).expanduser()
     if path.suffix == ".npy" and path.is_file():
         try:
@@ -214,6 +239,150 @@ def stream(folder: str | os.PathLike, split: str = "train") -> Data:
     return _find_images(path, split)
 
 
+def load_pairs(
+    folder: str | os.PathLike,
+    split: str = "train",
+    direction: str = "AtoB",
+    size: int | None = None,
+) -> Data:
+    """One split of a folder of pairs of images, such as those made for pix2pix and CycleGAN.
+
+    The pairs lie in folders `trainA` and `trainB`, `valA` (or `validationA`), … where the twin of
+    `7.jpg` is `7.jpg`, or that of `7_A.jpg` is `7_B.jpg`; or in folders `train`, `val` (or
+    `validation`) and `test`, A and B side by side in each file, A on the left. They come in the
+    order of their names, short ones first, so that 9 is before 10.
+
+    Args:
+        folder: The path.
+        split: "train", "validation" or "test".
+        direction: "AtoB", where A are the `inputs` and B the `images`, or "BtoA".
+        size: Reduce each image, which must be a square, to this height and width, every new pixel
+            being the mean over what it covers; None to leave them.
+
+    Returns:
+        The split, on the CPU, with `inputs`.
+
+    Raises:
+        ValueError: Unknown split or direction; no such folder or split; an image without a twin,
+            one that cannot be read or cut or reduced, images of several sizes.
+    """
+    found = stream_pairs(folder, split, direction, size)
+    return replace(found, images=found.images[:], inputs=found.inputs[:])
+
+
+def stream_pairs(
+    folder: str | os.PathLike,
+    split: str = "train",
+    direction: str = "AtoB",
+    size: int | None = None,
+) -> Data:
+    """As `load_pairs`, for pairs that need not fit into memory.
+
+    Each file is decoded whenever it is asked for; a minibatch takes `images` and `inputs` together.
+
+    Args:
+        folder, split, direction, size: As for `load_pairs`.
+
+    Returns:
+        The split; its `images` and `inputs` are `ImageFiles`.
+
+    Raises:
+        ValueError: As `load_pairs`, but what is wrong with pixels only when they are decoded.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
+    if direction not in ("AtoB", "BtoA"):
+        raise ValueError(f"direction must be 'AtoB' or 'BtoA', got {direction!r}")
+    path = Path(folder).expanduser()
+    if not path.is_dir():
+        raise ValueError(f"folder must be the path of a folder of pairs, got {str(folder)!r}")
+    names = ("validation", "val") if split == "validation" else (split,)
+    for name in names:
+        if (path / f"{name}A").is_dir() and (path / f"{name}B").is_dir():
+            sides = [ImageFiles(files, size=size) for files in _twins(path / name)]
+            break
+        if (path / name).is_dir():
+            files = sorted(_image_files(path / name), key=_by_number)
+            if not files:
+                raise ValueError(f"{path / name} holds no images ({', '.join(_IMAGE_FILES)})")
+            sides = [ImageFiles(files, half=half, size=size) for half in ("left", "right")]
+            break
+    else:
+        raise ValueError(
+            f"{path} has no {split!r} split of pairs: there are no folders {names[-1]}A and "
+            f"{names[-1]}B, and no folder {names[-1]}"
+        )
+    A, B = sides
+    if A.shape[2:] != B.shape[2:]:
+        raise ValueError(
+            f"the images of a pair must have one size: {A.files[0]} is {_size(A.shape[1:])}, "
+            f"{B.files[0]} is {_size(B.shape[1:])}"
+        )
+    inputs, images = (A, B) if direction == "AtoB" else (B, A)
+    return Data(str(folder), split, images, inputs=inputs)
+
+
+def colour_pairs(
+    folder: str | os.PathLike | None = None, split: str = "train", size: int = 64
+) -> Data:
+    """Pairs for colouring: squares of colour photos, and the same in grey as `inputs`.
+
+    Each photo is cut into as many squares as fit, side by side, in its middle. Grey is
+    0.299 R + 0.587 G + 0.114 B (ITU-R 601), rounded.
+
+    Without a folder it is the two photos in scikit-learn, 640×427, of a temple and of a flower.
+    Their splits are different regions: the left 384 columns for training, the next 128 for
+    validation, the last 128 for testing. What is learnt on one shows in the next all the same,
+    since they are regions of the same two photos.
+
+    Args:
+        folder: Of colour photos of any size, or of folders `train`, `val` (or `validation`) and
+            `test` with them; a folder without these is all for training.
+        split: "train", "validation" or "test".
+        size: Height and width of the squares.
+
+    Returns:
+        The split, on the CPU: `images` (N, 3, size, size), `inputs` (N, 1, size, size).
+
+    Raises:
+        ValueError: Unknown split; no such folder or split; a photo that cannot be read, has no
+            colours, or is smaller than a square.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
+    if folder is None:
+        from sklearn.datasets import load_sample_images
+
+        part = {"train": slice(384), "validation": slice(384, 512), "test": slice(512, None)}[split]
+        found = load_sample_images()
+        photos = {
+            os.path.basename(name): torch.from_numpy(photo.copy()).permute(2, 0, 1)[..., part]
+            for name, photo in zip(found.filenames, found.images, strict=True)
+        }
+    else:
+        path = Path(folder).expanduser()
+        if not path.is_dir():
+            raise ValueError(f"folder must be the path of a folder of photos, got {str(folder)!r}")
+        photos = {file: ImageFiles([file])[0] for file in _image_files(_split_folder(path, split))}
+        if not photos:
+            raise ValueError(f"{path} holds no images ({', '.join(_IMAGE_FILES)}) for {split!r}")
+    squares = []
+    for name, photo in photos.items():
+        channels, height, width = photo.shape
+        if channels != 3 or not 1 <= size <= min(height, width):
+            raise ValueError(
+                f"each photo must be RGB and hold a square of size {size}: {name} is "
+                f"{_size(photo.shape)}"
+            )
+        top, left = height % size // 2, width % size // 2
+        grid = photo[:, top:, left:].unfold(1, size, size).unfold(2, size, size)
+        squares.append(grid.permute(1, 2, 0, 3, 4).flatten(0, 1))
+    images = torch.cat(squares).contiguous()
+    weights = torch.tensor([299, 587, 114]).view(3, 1, 1)
+    grey = ((images * weights).sum(1, keepdim=True) + 500) // 1000
+    return Data("colour" if folder is None else str(folder), split, images, inputs=grey.byte())
+
+
 def to_float(images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """uint8 0…255 → float in [0, 1]; floats only change their dtype."""
     return images.to(dtype).div_(255) if images.dtype == torch.uint8 else images.to(dtype)
@@ -245,6 +414,9 @@ class ImageFiles:
         workers: Processes that decode minibatches ahead; 0 decodes each when it is dealt. By
             default two on Linux, or one on a single core; none elsewhere, since other systems start
             processes by running the reader's script again.
+        half: "left" or "right" to take that half of each image, None for all of it.
+        size: Reduce each image, or half, to this height and width, by the mean over what a new
+            pixel covers; None to leave it.
 
     Attributes:
         shape, dtype: Of all the images, as of a tensor.
@@ -253,12 +425,20 @@ class ImageFiles:
 
     Raises:
         ValueError: No files; a file that is no image of 8 bits a channel, or of another size or
-            mode than the first. Also when an image is decoded that is damaged or has changed.
+            mode than the first; halves of an odd width; a size that does not reduce a square. Also
+            when an image is decoded that is damaged or has changed.
     """
 
     dtype = torch.uint8
 
-    def __init__(self, files: Sequence[str | os.PathLike], workers: int | None = None):
+    def __init__(
+        self,
+        files: Sequence[str | os.PathLike],
+        workers: int | None = None,
+        *,
+        half: str | None = None,
+        size: int | None = None,
+    ):
         if not files:
             raise ValueError("files must hold at least one path, got none")
         self.files = [os.fspath(file) for file in files]
@@ -268,21 +448,48 @@ class ImageFiles:
         first, digest = None, hashlib.sha256()
         for file in self.files:
             with _opened(file) as image:
-                size = (len(_mode(image)), image.height, image.width)
-            first = first or size
-            if size != first:
+                its_shape = (len(_mode(image)), image.height, image.width)
+            first = first or its_shape
+            if its_shape != first:
                 raise ValueError(
                     f"all images must have one size and one mode: {self.files[0]} is "
-                    f"{_size(first)}, {file} is {_size(size)}"
+                    f"{_size(first)}, {file} is {_size(its_shape)}"
                 )
             digest.update(_mark(file))
-        self.shape = torch.Size((len(self.files), *first))
+        self.whole, self.size = first, size
+        self.box = self._find_box(half)
+        channels, (left, top, right, bottom) = first[0], self.box
+        shape = (bottom - top, right - left)
+        if size is not None:
+            if shape[0] != shape[1] or not 1 <= size <= shape[0]:
+                raise ValueError(
+                    f"size must be from 1 to the side of a square, got {size} for "
+                    f"{self.files[0]}, of which {_size((channels, *shape))} are used"
+                )
+            shape = (size, size)
+        if half is not None or size is not None:
+            digest.update(f"{half} {size}".encode())
+        self.shape = torch.Size((len(self.files), channels, *shape))
         self.fingerprint = digest.hexdigest()[:16]
+
+    def _find_box(self, half: str | None) -> tuple[int, int, int, int]:
+        """Left, top, right and bottom of what is used of each image."""
+        _, height, width = self.whole
+        if half is None:
+            return 0, 0, width, height
+        if half not in ("left", "right"):
+            raise ValueError(f"half must be 'left', 'right' or None, got {half!r}")
+        if width % 2:
+            raise ValueError(f"halves need an even width: {self.files[0]} is {_size(self.whole)}")
+        middle = width // 2
+        return (0, 0, middle, height) if half == "left" else (middle, 0, width, height)
 
     def __len__(self) -> int:
         return len(self.files)
 
     def __getitem__(self, index: int | slice) -> Tensor:
+        from PIL.Image import Resampling
+
         if isinstance(index, slice):
             numbers = range(*index.indices(len(self)))
             images = torch.empty(len(numbers), *self.shape[1:], dtype=self.dtype)
@@ -291,13 +498,18 @@ class ImageFiles:
             return images
         file = self.files[index]
         with _opened(file) as image:
-            image = torch.from_numpy(np.array(image.convert(_mode(image))))
-        image = image.unsqueeze(0) if image.ndim == 2 else image.permute(2, 0, 1)
-        if image.shape != self.shape[1:]:
+            image = image.convert(_mode(image))
+        its_shape = (len(image.mode), image.height, image.width)
+        if its_shape != self.whole:
             raise ValueError(
-                f"{file} has changed: it was {_size(self.shape[1:])}, it is {_size(image.shape)}"
+                f"{file} has changed: it was {_size(self.whole)}, it is {_size(its_shape)}"
             )
-        return image.contiguous()
+        image = image.crop(self.box)
+        if self.size is not None:
+            image = image.resize((self.size, self.size), Resampling.BOX)
+        pixels = torch.from_numpy(np.array(image))
+        pixels = pixels.unsqueeze(0) if pixels.ndim == 2 else pixels.permute(2, 0, 1)
+        return pixels.contiguous()
 
     def to(self, device: torch.device | str) -> "ImageFiles":
         """The same files, for minibatches on a device."""
@@ -612,6 +824,30 @@ def _load_tfd(name: str, split: str) -> Data:
     return _cut(name, split, file["images"], file["labs_ex"].ravel() - 1, part, 7)
 
 
+def _load_facades(name: str, split: str) -> Data:
+    found = stream_pairs(_facades(), "test" if split == "test" else "train", "BtoA", _FACADES[name])
+    expected = 106 if split == "test" else 400
+    if len(found) != expected:
+        raise ValueError(f"{found.name} must hold the {expected} published pairs, got {len(found)}")
+    part = {"train": slice(360), "validation": slice(360, None), "test": slice(None)}[split]
+    return Data(name, split, found.images[part], inputs=found.inputs[part])
+
+
+def _facades() -> Path:
+    """The folder of the unpacked facades: the reader's, or one made in the cache."""
+    own = Path(os.environ.get("GANLIB_DATA") or os.devnull).expanduser() / "facades"
+    if (own / "trainA").is_dir():
+        return own
+    archive, cache = _fetch("facades"), Path(pooch.os_cache("ganlib")) / "facades"
+    folder = cache / "unpacked"
+    if not folder.is_dir():
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache) as part, ZipFile(archive) as file:
+            file.extractall(part)
+            os.replace(Path(part) / "facades", folder)  # whole or not at all
+    return folder
+
+
 def _read_idx(path: Path) -> np.ndarray:
     """The array in a gzipped idx file whose checksum is known to be right."""
     raw = gzip.decompress(path.read_bytes())
@@ -737,3 +973,38 @@ def _class_folders(root: Path) -> dict[str, list[Path]]:
     folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
     found = {folder.name: _image_files(folder) for folder in folders}
     return {name: files for name, files in found.items() if files}
+
+
+def _split_folder(folder: Path, split: str) -> Path:
+    """Where the photos of a split are: in its folder, or in the only one."""
+    if not (folder / "train").is_dir():
+        if split != "train":
+            raise ValueError(f"{folder} has no {split!r} split: all of it is 'train'")
+        return folder
+    names = ("validation", "val") if split == "validation" else (split,)
+    for name in names:
+        if (folder / name).is_dir():
+            return folder / name
+    raise ValueError(f"{folder} has no {split!r} split: there is no folder {folder / names[-1]}")
+
+
+def _by_number(path: Path) -> tuple[int, str]:
+    return len(path.stem), path.stem
+
+
+def _twins(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The files of `folder`A and those of `folder`B, twins at one place of each list."""
+    sides = []
+    for side in "AB":
+        files = sorted(_image_files(folder.with_name(folder.name + side)), key=_by_number)
+        sides.append({path.stem.removesuffix(f"_{side}"): path for path in files})
+        if len(sides[-1]) < len(files):
+            raise ValueError(f"{folder}{side} holds two images of one name")
+    A, B = sides
+    for these, others, letter in ((A, B, "B"), (B, A, "A")):
+        for name, path in these.items():
+            if name not in others:
+                raise ValueError(f"{path} has no twin in {folder}{letter}")
+    if not A:
+        raise ValueError(f"{folder}A holds no images ({', '.join(_IMAGE_FILES)})")
+    return list(A.values()), [B[name] for name in A]

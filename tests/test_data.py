@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from scipy.io import savemat
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_digits, load_sample_images
 
 import ganlib
 from ganlib import data
@@ -32,8 +32,10 @@ from ganlib.data import (
     derive_seed,
     jitter,
     load,
+    load_pairs,
     minibatches,
     stream,
+    stream_pairs,
     to_float,
 )
 
@@ -802,6 +804,278 @@ def test_batch_size_beyond_the_data_is_refused(batch_size):
 def test_batch_size_that_the_processes_cannot_share_is_refused():
     with pytest.raises(ValueError, match="a multiple of the 2 processes, got 3"):
         deal(5, 3, 0, world_size=2)
+
+
+# Pairs of images ---------------------------------------------------------------------------------
+
+
+def pixels(n, height=8, width=8, channels=3, seed=0):
+    shape = (n, height, width, channels) if channels > 1 else (n, height, width)
+    return np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
+
+
+def write_pairs(folder, names, A, B, forms=("{}_A.png", "{}_B.png"), split="train"):
+    for side, form, arrays in zip("AB", forms, (A, B)):
+        (folder / f"{split}{side}").mkdir(parents=True, exist_ok=True)
+        for name, array in zip(names, arrays):
+            Image.fromarray(array).save(folder / f"{split}{side}" / form.format(name))
+
+
+def as_images(arrays):
+    arrays = torch.from_numpy(arrays)
+    return arrays.unsqueeze(1) if arrays.ndim == 3 else arrays.permute(0, 3, 1, 2)
+
+
+@pytest.mark.parametrize("forms", [("{}_A.png", "{}_B.png"), ("{}.png", "{}.png")])
+@pytest.mark.parametrize("direction", ["AtoB", "BtoA"])
+def test_twins_in_two_folders_are_pairs_in_the_order_of_their_numbers(tmp_path, forms, direction):
+    A, B = pixels(3), pixels(3, channels=1, seed=1)
+    write_pairs(tmp_path, (2, 9, 10), A, B, forms)
+    found = load_pairs(tmp_path, direction=direction)
+    first, second = as_images(A), as_images(B)
+    inputs, images = (first, second) if direction == "AtoB" else (second, first)
+    assert torch.equal(found.inputs, inputs)
+    assert torch.equal(found.images, images)
+    assert (found.name, found.split, found.labels) == (str(tmp_path), "train", None)
+    assert found.inputs.dtype == found.images.dtype == torch.uint8
+
+
+@pytest.mark.parametrize("direction", ["AtoB", "BtoA"])
+@pytest.mark.parametrize(("split", "name"), [("train", "train"), ("validation", "val")])
+def test_halves_of_an_image_are_a_pair(tmp_path, direction, split, name):
+    A, B = pixels(3), pixels(3, seed=1)
+    write(tmp_path / name, np.concatenate([A, B], 2))
+    found = load_pairs(tmp_path, split, direction)
+    inputs, images = (A, B) if direction == "AtoB" else (B, A)
+    assert torch.equal(found.inputs, as_images(inputs))
+    assert torch.equal(found.images, as_images(images))
+
+
+@pytest.mark.parametrize("side_by_side", [True, False])
+def test_pairs_are_reduced_to_means(tmp_path, side_by_side):
+    A, B = pixels(2), pixels(2, seed=1)
+    if side_by_side:
+        write(tmp_path / "train", np.concatenate([A, B], 2))
+    else:
+        write_pairs(tmp_path, (1, 2), A, B)
+    found = load_pairs(tmp_path, size=4)
+    for reduced, whole in ((found.inputs, A), (found.images, B)):
+        means = as_images(whole).double().unflatten(3, (4, 2)).unflatten(2, (4, 2)).mean((3, 5))
+        assert reduced.shape == (2, 3, 4, 4)
+        assert (reduced - means).abs().max() <= 1  # Pillow rounds rows, then columns
+
+
+def test_streamed_pairs_are_the_loaded_ones(tmp_path):
+    write(tmp_path / "train", pixels(5, 8, 16))
+    for options in ({}, {"direction": "BtoA", "size": 4}):
+        files, images = stream_pairs(tmp_path, **options), load_pairs(tmp_path, **options)
+        assert isinstance(files.images, ImageFiles)
+        assert torch.equal(files.images[:], images.images)
+        assert torch.equal(files.inputs[:], images.inputs)
+    marks = {stream_pairs(tmp_path).images.fingerprint, stream_pairs(tmp_path).inputs.fingerprint}
+    assert len({*marks, files.images.fingerprint, files.inputs.fingerprint}) == 4
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_streamed_minibatches_of_pairs_are_those_of_the_loaded_ones(tmp_path, workers):
+    write(tmp_path / "train", pixels(7, 8, 16))
+    files, images = stream_pairs(tmp_path), load_pairs(tmp_path)
+    files.images.workers = workers
+    streamed = minibatches(files.images, files.inputs, 3, 5)
+    loaded = minibatches(images.images, images.inputs, 3, 5)
+    for n in (0, 1, 2, 5):
+        (x, (y,)), (expected_x, (expected_y,)) = streamed[n], loaded[n]
+        assert torch.equal(x, expected_x)
+        assert torch.equal(y, expected_y)
+    streamed.close()
+
+
+def test_an_image_without_a_twin_is_named(tmp_path):
+    write_pairs(tmp_path, (1, 2), pixels(2), pixels(2))
+    (tmp_path / "trainB" / "2_B.png").rename(tmp_path / "trainB" / "3_B.png")
+    with pytest.raises(ValueError, match=r"trainA.2_A.png has no twin in .*trainB"):
+        load_pairs(tmp_path)
+    (tmp_path / "trainA" / "2_A.png").unlink()
+    with pytest.raises(ValueError, match=r"trainB.3_B.png has no twin in .*trainA"):
+        load_pairs(tmp_path)
+    Image.fromarray(pixels(1)[0]).save(tmp_path / "trainB" / "1.png")
+    with pytest.raises(ValueError, match=r"trainB holds two images of one name"):
+        load_pairs(tmp_path)
+
+
+def test_pairs_that_do_not_fit_are_refused_by_name(tmp_path):
+    write(tmp_path / "odd" / "train", pixels(1, 8, 15))
+    write(tmp_path / "flat" / "train", pixels(1, 8, 32))
+    write_pairs(tmp_path / "sizes", (1,), pixels(1), pixels(1, 4, 4))
+    for folder, options, message in (
+        ("odd", {}, r"halves need an even width: .*0.png is 15×8 RGB"),
+        ("flat", {"size": 4}, r"size must be from 1 to the side of a square, got 4 for .*16×8 RGB"),
+        ("sizes", {}, r"one size: .*1_A.png is 8×8 RGB, .*1_B.png is 4×4 RGB"),
+        ("sizes", {"size": 5}, r"got 5 for .*1_B.png, of which 4×4 RGB"),
+        ("sizes", {"size": 0}, r"got 0 for"),
+        ("sizes", {"direction": "AB"}, "direction must be 'AtoB' or 'BtoA', got 'AB'"),
+        ("sizes", {"split": "test"}, r"no 'test' split of pairs: there are no folders testA and"),
+        ("sizes", {"split": "val"}, "split must be one of train, validation, test, got 'val'"),
+        ("none", {}, "folder must be the path of a folder of pairs, got"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            load_pairs(tmp_path / folder, **options)
+    with pytest.raises(ValueError, match="half must be 'left', 'right' or None, got 'top'"):
+        ImageFiles([tmp_path / "odd" / "train" / "0.png"], half="top")
+
+
+def test_broken_images_and_empty_folders_of_pairs_are_named(tmp_path):
+    write_pairs(tmp_path, (1, 2), pixels(2), pixels(2))
+    path = tmp_path / "trainB" / "2_B.png"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ValueError, match=r"2_B.png is not a readable image"):
+        load_pairs(tmp_path)
+    for empty in ("x/trainA", "x/trainB", "y/train"):
+        (tmp_path / empty).mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"trainA holds no images"):
+        load_pairs(tmp_path / "x")
+    with pytest.raises(ValueError, match=r"train holds no images"):
+        load_pairs(tmp_path / "y")
+
+
+# Facades -----------------------------------------------------------------------------------------
+
+
+def write_facades(folder):
+    """As many pairs as there are, of one colour each, which tells their number."""
+    for split, n, forms in (
+        ("train", 400, ("{}_A.jpg", "{}_B.jpg")),
+        ("test", 106, ("{}.jpg", "{}.jpg")),
+    ):
+        photos = np.arange(1, n + 1, dtype=np.float32)[:, None, None, None] / 400 * 255
+        photos = np.broadcast_to(photos, (n, 16, 16, 3)).astype(np.uint8)
+        write_pairs(folder, range(1, n + 1), photos, 255 - photos, forms, split)
+
+
+@pytest.fixture(scope="session")
+def facades(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("published") / "facades"
+    write_facades(folder)
+    shutil.make_archive(folder, "zip", folder.parent, "facades")
+    return folder
+
+
+@pytest.mark.parametrize("name", ["facades", "facades-128"])
+def test_facades_are_photos_with_their_labels_as_inputs(facades, monkeypatch, name):
+    monkeypatch.setenv("GANLIB_DATA", str(facades.parent))
+    monkeypatch.setitem(data._FACADES, "facades-128", 8)
+    parts = {split: load(name, split) for split in SPLITS}
+    assert [len(parts[split]) for split in SPLITS] == [360, 40, 106]
+    for part, first in zip(parts.values(), (1, 361, 1)):
+        numbers = torch.arange(first, first + len(part)) / 400 * 255
+        side = 16 if name == "facades" else 8
+        assert part.images.shape == part.inputs.shape == (len(part), 3, side, side)
+        assert (part.images[:, 0, 0, 0] - numbers).abs().max() <= 3
+        assert (part.inputs[:, 0, 0, 0] - (255 - numbers)).abs().max() <= 3
+
+
+def test_facades_are_downloaded_checked_and_unpacked_once(facades, serve, monkeypatch, tmp_path):
+    archive = facades.with_suffix(".zip")
+    checksum = hashlib.sha256(archive.read_bytes()).hexdigest()
+    monkeypatch.setitem(data._CHECKSUMS, "facades", (f"sha256:{checksum}",))
+    address, asked = serve("mirror", {"facades.zip": archive.read_bytes()})
+    monkeypatch.setitem(data._MIRRORS, "facades", (address,))
+    assert len(load("facades", "test")) == 106
+    monkeypatch.setitem(data._MIRRORS, "facades", (NOBODY,))
+    assert len(load("facades", "validation")) == 40
+    assert asked == ["/facades.zip"]
+    monkeypatch.setitem(data._CHECKSUMS, "facades", ("sha256:" + 64 * "0",))
+    with pytest.raises(FileNotFoundError, match=r"Put facades.zip\n"):
+        load("facades")
+
+
+def test_other_facades_than_the_published_are_refused(facades, monkeypatch, tmp_path):
+    shutil.copytree(facades, tmp_path / "facades")
+    for side in "AB":
+        (tmp_path / "facades" / f"train{side}" / f"7_{side}.jpg").unlink()
+    monkeypatch.setenv("GANLIB_DATA", str(tmp_path))
+    with pytest.raises(ValueError, match=r"facades must hold the 400 published pairs, got 399"):
+        load("facades")
+
+
+@pytest.mark.skipif(not (REAL_DATA / "facades").is_dir(), reason="needs facades in GANLIB_DATA")
+def test_real_facades_are_256_wide_and_most_labels_are_blue(monkeypatch):
+    monkeypatch.setenv("GANLIB_DATA", str(REAL_DATA))
+    part = load("facades", "validation")
+    assert part.images.shape == part.inputs.shape == (40, 3, 256, 256)
+    assert part.inputs[:, 2].float().mean() > 1.3 * part.inputs[:, 0].float().mean()
+    small = load("facades-128", "validation")
+    means = part.images.double().unflatten(3, (128, 2)).unflatten(2, (128, 2)).mean((3, 5))
+    assert (small.images - means).abs().max() <= 1
+
+
+# Colours -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [32, 64])
+def test_colours_of_two_photos_are_split_by_regions(size):
+    photos = [torch.tensor(photo) for photo in load_sample_images().images]
+    start = {"train": 0, "validation": 384, "test": 512}
+    top = 427 % size // 2
+    for split, columns in (("train", 384), ("validation", 128), ("test", 128)):
+        part = ganlib.colour_pairs(split=split, size=size)
+        rows, across = 427 // size, columns // size
+        assert part.images.shape == (2 * rows * across, 3, size, size)
+        for i, photo in enumerate(photos):
+            region = photo[top : top + rows * size, start[split] : start[split] + columns]
+            squares = part.images[i * rows * across : (i + 1) * rows * across]
+            squares = squares.unflatten(0, (rows, across)).permute(0, 3, 1, 4, 2)
+            assert torch.equal(squares.reshape(region.shape), region)
+
+
+def test_colour_is_the_default_of_colour_pairs():
+    for split, n in (("train", 72), ("validation", 24), ("test", 24)):
+        one, other = load("colour", split), ganlib.colour_pairs(split=split)
+        assert len(one) == n
+        assert torch.equal(one.images, other.images)
+        assert torch.equal(one.inputs, other.inputs)
+        assert (one.name, one.split) == ("colour", split)
+
+
+def test_inputs_of_colours_are_their_grey():
+    part = load("colour", "test")
+    assert (part.inputs.shape, part.inputs.dtype) == ((24, 1, 64, 64), torch.uint8)
+    for image, grey in zip(part.images, part.inputs):
+        expected = np.array(Image.fromarray(image.permute(1, 2, 0).numpy()).convert("L"))
+        assert np.abs(grey[0].numpy().astype(int) - expected).max() <= 1
+
+
+def test_photos_of_several_sizes_are_cut_into_squares(tmp_path):
+    for split, sizes in (("train", ((9, 13), (13, 9))), ("val", ((4, 4),))):
+        (tmp_path / split).mkdir()
+        for i, (height, width) in enumerate(sizes):
+            array = pixels(1, height, width, seed=i)[0]
+            Image.fromarray(array).save(tmp_path / split / f"{i}.png")
+    train, validation = (ganlib.colour_pairs(tmp_path, s, 4) for s in ("train", "validation"))
+    assert (len(train), len(validation)) == (12, 1)
+    assert torch.equal(train.images[1], as_images(pixels(1, 9, 13))[0, :, :4, 4:8])
+    assert torch.equal(train.images[11], as_images(pixels(1, 13, 9, seed=1))[0, :, 8:12, 4:8])
+    with pytest.raises(ValueError, match=r"no 'test' split: there is no folder .*test"):
+        ganlib.colour_pairs(tmp_path, "test", 4)
+
+
+def test_photos_that_cannot_be_cut_are_refused_by_name(tmp_path):
+    write(tmp_path, pixels(1, 5, 9))
+    for options, message in (
+        ({"size": 6}, r"hold a square of size 6: .*0.png is 9×5 RGB"),
+        ({"size": 0}, "hold a square of size 0"),
+        ({"split": "test"}, "has no 'test' split: all of it is 'train'"),
+        ({"split": "all"}, "split must be one of train, validation, test, got 'all'"),
+        ({"folder": tmp_path / "none"}, "folder must be the path of a folder of photos"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            ganlib.colour_pairs(**{"folder": tmp_path, "size": 4} | options)
+    write(tmp_path, pixels(1, channels=1))
+    with pytest.raises(ValueError, match=r"each photo must be RGB .*0.png is 8×8 grey"):
+        ganlib.colour_pairs(tmp_path, size=4)
+    (tmp_path / "0.png").unlink()
+    with pytest.raises(ValueError, match="holds no images"):
+        ganlib.colour_pairs(tmp_path)
 
 
 # Jitter ------------------------------------------------------------------------------------------
