@@ -1015,17 +1015,23 @@ def test_real_facades_are_256_wide_and_most_labels_are_blue(monkeypatch):
 @pytest.mark.parametrize("size", [32, 64])
 def test_colours_of_two_photos_are_split_by_regions(size):
     photos = [torch.tensor(photo) for photo in load_sample_images().images]
-    start = {"train": 0, "validation": 384, "test": 512}
-    top = 427 % size // 2
-    for split, columns in (("train", 384), ("validation", 128), ("test", 128)):
-        part = ganlib.colour_pairs(split=split, size=size)
-        rows, across = 427 // size, columns // size
-        assert part.images.shape == (2 * rows * across, 3, size, size)
-        for i, photo in enumerate(photos):
-            region = photo[top : top + rows * size, start[split] : start[split] + columns]
-            squares = part.images[i * rows * across : (i + 1) * rows * across]
-            squares = squares.unflatten(0, (rows, across)).permute(0, 3, 1, 4, 2)
-            assert torch.equal(squares.reshape(region.shape), region)
+    top, rows = 427 % size // 2, 427 // size
+    regions = {
+        "train": [(0, 256), (512, 640)],
+        "validation": [(384, 512)],
+        "test": [(256, 384)],
+    }
+    for split, columns in regions.items():
+        squares = ganlib.colour_pairs(split=split, size=size).images
+        assert squares.shape[1:] == (3, size, size)
+        for photo in photos:
+            for start, stop in columns:
+                region = photo[top : top + rows * size, start:stop]
+                across = (stop - start) // size
+                these, squares = squares[: rows * across], squares[rows * across :]
+                joined = these.unflatten(0, (rows, across)).permute(0, 3, 1, 4, 2)
+                assert torch.equal(joined.reshape(region.shape), region)
+        assert len(squares) == 0
 
 
 def test_colour_is_the_default_of_colour_pairs():
