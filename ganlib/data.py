@@ -309,8 +309,8 @@ def stream_pairs(
             break
     else:
         raise ValueError(
-            f"{path} has no {split!r} split of pairs: there are no folders {names[-1]}A and "
-            f"{names[-1]}B, and no folder {names[-1]}"
+            f"{path} has no {split!r} split of pairs: there are neither folders {names[-1]}A "
+            f"and {names[-1]}B nor a folder {names[-1]}"
         )
     A, B = sides
     if A.shape[2:] != B.shape[2:]:
@@ -384,7 +384,7 @@ def colour_pairs(
         grid = photo[:, top:, left:].unfold(1, size, size).unfold(2, size, size)
         squares.append(grid.permute(1, 2, 0, 3, 4).flatten(0, 1))
     images = torch.cat(squares).contiguous()
-    weights = torch.tensor([299, 587, 114]).view(3, 1, 1)
+    weights = torch.tensor([299, 587, 114], dtype=torch.int32).view(3, 1, 1)
     grey = ((images * weights).sum(1, keepdim=True) + 500) // 1000
     return Data("colour" if folder is None else str(folder), split, images, inputs=grey.byte())
 

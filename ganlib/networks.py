@@ -575,7 +575,8 @@ class UNetGenerator(_Network):
         dropout_at_test: Whether evaluation mode still drops units.
         batch_statistics_at_test: Whether evaluation mode still normalises by the images at hand,
             each by its own mean and variance, as a batch of one is in the paper; otherwise by the
-            running ones of training.
+            running ones of training. Trained on larger minibatches, G has not met images that are
+            normalised alone, and does better with the running ones.
 
     Raises:
         ValueError: The shape is another; `inputs` or `width` is below 1.

@@ -914,7 +914,11 @@ def test_pairs_that_do_not_fit_are_refused_by_name(tmp_path):
         ("sizes", {"size": 5}, r"got 5 for .*1_B.png, of which 4×4 RGB"),
         ("sizes", {"size": 0}, r"got 0 for"),
         ("sizes", {"direction": "AB"}, "direction must be 'AtoB' or 'BtoA', got 'AB'"),
-        ("sizes", {"split": "test"}, r"no 'test' split of pairs: there are no folders testA and"),
+        (
+            "sizes",
+            {"split": "test"},
+            r"no 'test' split of pairs: there are neither folders testA and",
+        ),
         ("sizes", {"split": "val"}, "split must be one of train, validation, test, got 'val'"),
         ("none", {}, "folder must be the path of a folder of pairs, got"),
     ):
