@@ -137,7 +137,7 @@ def play(game: Game, steps: int) -> None:
 
 def follow_tutorial(recipe: Recipe, data: Data, device: torch.device) -> Tutorial:
     """The tutorial's loop on the recipe's networks, batch and optimisers."""
-    G, D = (player.to(device) for player in recipe.players(data.images))
+    G, D = (player.to(device) for player in recipe.players(data))
     rate = recipe.options["lr"]
     return Tutorial(
         G,

@@ -104,7 +104,7 @@ def test_the_tutorials_step_is_ganlibs_in_turn(name, monkeypatch):
     options = recipe.options | {"lr": 0.02}  # far enough that G's loss hangs on D's move
 
     def players():
-        G, D = (player.double() for player in recipe.players(data.images))
+        G, D = (player.double() for player in recipe.players(data))
         G.noise = SameNoise(G.noise.dim, G.noise.distribution)
         return G, D, *(recipe.optimizer(player.parameters(), **options) for player in (G, D))
 

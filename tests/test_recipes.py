@@ -53,7 +53,7 @@ def test_building_players_leaves_the_random_state_alone():
     torch.manual_seed(3)
     expected = torch.rand(2)
     torch.manual_seed(3)
-    RECIPES["digits"].players(MNIST_LIKE)
+    RECIPES["digits"].players(ganlib.load(MNIST_LIKE))
     assert torch.equal(torch.rand(2), expected)
 
 
@@ -78,7 +78,7 @@ def test_the_digits_recipe_learns_to_draw_digits():
 
 def test_mnist_is_the_released_recipe():
     recipe = RECIPES["mnist"]
-    G, D = recipe.players(MNIST_LIKE)
+    G, D = recipe.players(ganlib.load(MNIST_LIKE))
     # 100·1200 + 1200·1200 + 1200·784 weights and 1200 + 1200 + 784 biases
     assert sum(p.numel() for p in G.parameters()) == 2_500_800 + 3_184
     # 784·1200 + 240·1200 + 240 weights and 1200 + 1200 + 1 biases
@@ -112,7 +112,7 @@ def test_the_schedule_reaches_both_optimisers_and_d_takes_its_share_of_the_rate(
 
 def test_half_the_rate_is_half_the_loss():
     """The recipe's step of D, by the gradient of ½ (BCE(1, D(x)) + BCE(0, D(S)))."""
-    D = RECIPES["digits"].players(MNIST_LIKE)[1].double().eval()
+    D = RECIPES["digits"].players(ganlib.load(MNIST_LIKE))[1].double().eval()
     x = torch.rand(6, 1, 28, 28, dtype=torch.float64)
     real, fake = D(x), D(1 - x)
     bce = torch.nn.functional.binary_cross_entropy_with_logits
@@ -141,7 +141,8 @@ def test_labels_reach_both_players():
 
 def test_cgan_mnist_has_the_widths_of_the_paper_and_the_small_one_fits_a_page():
     def weights(name):
-        players = RECIPES[name].players(MNIST_LIKE, classes=10)
+        like = Data("mine", "train", MNIST_LIKE, torch.arange(200) % 10, tuple("0123456789"))
+        players = RECIPES[name].players(like)
         return [sum(p.numel() for p in player.parameters()) for player in players]
 
     of_z_and_y = 101 * 200 + 11 * 1000
@@ -203,7 +204,7 @@ def norms(network):
 
 
 def test_no_norm_ever_exceeds_the_largest():
-    G, _ = TFD.first.players(MNIST_LIKE)
+    G, _ = TFD.first.players(ganlib.load(MNIST_LIKE))
     assert norms(G).max() > 3 * LIMIT  # as the released weights start
     seen = []
     game = TFD.first.run(
@@ -280,6 +281,6 @@ def test_the_mean_of_image_files_is_that_of_evenly_spread_ones(tmp_path):
     images = MNIST_LIKE.repeat(11, 1, 1, 1)[:2200]
     for n, image in enumerate(images[:, 0]):
         Image.fromarray(image.numpy()).save(tmp_path / f"{n:04}.bmp")
-    streamed, loaded = ganlib.stream(tmp_path).images, images[::2]
-    G, expected = (TFD.first.players(x)[0] for x in (streamed, loaded))
+    streamed, loaded = ganlib.stream(tmp_path), ganlib.load(images[::2])
+    G, expected = (TFD.first.players(data)[0] for data in (streamed, loaded))
     assert torch.equal(G.last.bias, expected.last.bias)
