@@ -15,10 +15,13 @@ from ganlib.recipes import RECIPES, paper_schedule, tfd_schedule
 MNIST_LIKE = (torch.rand(200, 1, 28, 28, generator=torch.Generator().manual_seed(0)) * 255).byte()
 
 
-def mnist_like(recipe):
-    """Data of that shape, with labels if the recipe conditions on them."""
+def some_data(recipe):
+    """MNIST-like images, with labels if the recipe conditions on them; pairs if on images."""
+    if recipe.condition == "inputs":
+        pairs = torch.randint(256, (2, 6, 3, 32, 32), generator=torch.Generator().manual_seed(0))
+        return Data("mine", "train", pairs[0].byte(), inputs=pairs[1, :, :2].byte())
     if recipe.condition is None:
-        return MNIST_LIKE
+        return Data("mine", "train", MNIST_LIKE)
     return Data("mine", "train", MNIST_LIKE, torch.arange(200) % 10, tuple("0123456789"))
 
 
@@ -36,9 +39,11 @@ def narrow(recipe):
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_trains(name, tmp_path):
     recipe = narrow(RECIPES[name]) if RECIPES[name].first else RECIPES[name]
-    game = recipe.run(data=mnist_like(recipe), steps=2, out=tmp_path, log_every=1)
+    data = some_data(recipe)
+    game = recipe.run(data=data, steps=2, out=tmp_path, log_every=1)
     assert game.step == 2
-    assert ganlib.sample(game.generator, 3).shape == (3, 1, 28, 28)
+    y = data.inputs[:3] if recipe.condition == "inputs" else None
+    assert ganlib.sample(game.generator, 3, y).shape == (3, *data.shape)
 
 
 def test_a_recipe_gives_the_same_bits_for_a_seed_and_others_for_another():
@@ -141,8 +146,7 @@ def test_labels_reach_both_players():
 
 def test_cgan_mnist_has_the_widths_of_the_paper_and_the_small_one_fits_a_page():
     def weights(name):
-        like = Data("mine", "train", MNIST_LIKE, torch.arange(200) % 10, tuple("0123456789"))
-        players = RECIPES[name].players(like)
+        players = RECIPES[name].players(some_data(RECIPES[name]))
         return [sum(p.numel() for p in player.parameters()) for player in players]
 
     of_z_and_y = 101 * 200 + 11 * 1000
