@@ -230,7 +230,8 @@ def reproduce(recipe, seeds, runs, results, accelerator, devices, nodes, precisi
             quick=quick,
         )
     if fabric.is_global_zero:
-        click.echo(f"{recipe}: {report['score']['mean']:.1f} nats, mean over seeds {seeds}")
+        score = report["score"]
+        click.echo(f"{recipe}: {score['mean']:.4g} {score['unit']}, mean over seeds {seeds}")
 
 
 @main.command()

@@ -19,6 +19,7 @@ from ganlib.networks import Classifier, mode
 __all__ = [
     "PrecisionRecall",
     "accuracy",
+    "chroma",
     "classes",
     "features",
     "precision_recall",
@@ -116,6 +117,28 @@ def _radii(points: Tensor, k: int, memory: int) -> Tensor:
         for squared in _squared_distances(points, points, memory)
     ]
     return torch.cat(nearest)
+
+
+def chroma(images: Tensor) -> Tensor:
+    """How far an image's pixels are from grey: the root of their mean squared distance.
+
+    The distance of a pixel is that from the mean of its own three channels. 0 for grey images; a
+    model that hedges between colours draws less of it than real images have.
+
+    Args:
+        images: (N, 3, H, W) uint8, or float in [0, 1].
+
+    Returns:
+        (N,) chroma, in the unit of the pixels' range 1.
+
+    Raises:
+        ValueError: The images have another shape.
+    """
+    if images.ndim != 4 or images.shape[1] != 3:
+        raise ValueError(f"images must have shape (N, 3, H, W), got {tuple(images.shape)}")
+    images = to_float(images) if not images.is_floating_point() else images
+    from_grey = images - images.mean(1, keepdim=True)
+    return from_grey.square().sum(1).mean((1, 2)).sqrt()
 
 
 def sharpness(images: Tensor) -> Tensor:

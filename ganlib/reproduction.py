@@ -6,6 +6,7 @@ What a run needs to go on lies in `runs/<recipe>/seed-<n>/`; what it measured go
 
 import hashlib
 import json
+import math
 import os
 import platform
 import statistics
@@ -17,21 +18,18 @@ from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
 
-from ganlib import metrics, parzen, plotting
-from ganlib.data import Data, load, to_float
-from ganlib.networks import Classifier, load_network, save_network
+from ganlib import plotting
+from ganlib.data import SPLITS, Data, load
+from ganlib.protocols import Likelihood, Pairs
 from ganlib.recipes import RECIPES, Recipe
-from ganlib.sampling import generate, in_turn, interpolate, nearest, sample
 from ganlib.training import CHECKPOINT, GENERATOR, Game, write_whole
 
-__all__ = ["judge_of", "measure", "provenance", "reproduce", "write_json"]
+__all__ = ["provenance", "reproduce", "write_json"]
 
-SAMPLES = 10_000  # of the paper's protocol
-DRAWS = 3  # sets of samples: what another draw changes is part of a score's uncertainty
 CURVE = 20  # scores while training
 QUICK = {"data": "digits", "steps": 300}  # the same way from end to end, in seconds
+QUICK_PAIRS = {"data": "colour", "steps": 20}
 
 
 def provenance(device: str | torch.device = "cpu") -> dict:
@@ -58,13 +56,8 @@ def reproduce(
     A seed's run that was stopped goes on from its last checkpoint; one that is done is not played
     again. So seeds may run side by side, one a process, and a last call with all of them collects.
 
-    The score is the Parzen log-likelihood under the paper's protocol (see `ganlib.parzen`), with
-    10,000 samples of the averaged generator where there is one, and of the raw one too. Precision
-    and recall compare 10,000 samples with the test images, in pixels and in the features of a
-    classifier of real images.
-
-    A generator of classes draws each in its turn, equally many. The classifier then also tells the
-    share of each class in which it sees the class that was asked for.
+    Image-to-image recipes are judged by `ganlib.protocols.Pairs`, all others by
+    `ganlib.protocols.Likelihood`; the score is that of the averaged generator, if there is one.
 
     Args:
         name: A recipe whose data have a validation and a test split.
@@ -72,8 +65,8 @@ def reproduce(
         runs: Folder of the runs, with their checkpoints.
         results: Folder of the results.
         fabric: Devices, precision and processes, launched; one CPU or GPU without it.
-        quick: Play 300 steps of the same networks on the embedded digits instead, to see that all
-            works; the results go to `<name>-quick`.
+        quick: Play 300 steps of the same networks on the embedded digits instead, or 20 on the
+            embedded photos, to see that all works; the results go to `<name>-quick`.
 
     Returns:
         What metrics.json holds.
@@ -89,39 +82,45 @@ def reproduce(
         raise ValueError("seeds must hold at least one seed, got none")
     recipe, label = RECIPES[name], name
     if quick:
-        recipe, label = replace(recipe, **QUICK), f"{name}-quick"
+        instead = QUICK_PAIRS if recipe.condition == "inputs" else QUICK
+        recipe, label = replace(recipe, **instead), f"{name}-quick"
     fabric = fabric or Fabric(devices=1)
-    splits = {}
-    for split in ("train", "validation", "test"):
-        data = load(recipe.data, split)
-        labels = None if data.labels is None else fabric.to_device(data.labels)
-        splits[split] = replace(data, images=fabric.to_device(data.images), labels=labels)
+    splits = {split: _moved(load(recipe.data, split), fabric) for split in SPLITS}
     runs, results = Path(runs) / label, Path(results) / label
+    protocol = (Pairs if recipe.condition == "inputs" else Likelihood)(splits, runs)
     folders = {seed: runs / f"seed-{seed}" for seed in seeds}
-    played = {seed: _play(recipe, seed, folders[seed], splits, fabric) for seed in seeds}
+    played = {
+        seed: _play(recipe, seed, folders[seed], splits["train"], protocol, fabric)
+        for seed in seeds
+    }
     if not fabric.is_global_zero:  # from here on nothing waits for another process
         return {}
-    judge = judge_of(splits, runs / "classifier.safetensors")
     found = {}
     for seed, (game, progress) in played.items():
-        found[str(seed)] = progress | _measured(game, folders[seed], splits, judge)
+        found[str(seed)] = progress | _measured(game, folders[seed], protocol)
     game, progress = played[seeds[0]]
-    _draw(game, progress["curve"], splits["train"], judge, results)
+    results.mkdir(parents=True, exist_ok=True)
+    protocol.draw(game, results)
+    _draw_course(game, progress["curve"], protocol.unit, results)
     best = "raw" if game.averaged is None else "averaged"
     scores = [its[best]["score"]["mean"] for its in found.values()]
+    reference = runs / "reference.json"
+    if not reference.exists():
+        write_json(reference, protocol.reference())
     report = {
         "recipe": name,
         "summary": recipe.summary,
         "command": _command(name, seeds, quick, fabric),
         "score": {
             "of": f"the {best} generator",
-            "mean": round(statistics.mean(scores), 2),
-            "standard deviation over seeds": round(statistics.stdev(scores), 2)
+            "unit": protocol.unit,
+            "mean": _digits(statistics.mean(scores)),
+            "standard deviation over seeds": _digits(statistics.stdev(scores))
             if len(scores) > 1
             else None,
         },
         "seeds": found,
-        "reference": _reference(splits, judge, runs / "reference.json"),
+        "reference": json.loads(reference.read_text("utf-8")),
         "data": recipe.data,
         "steps": recipe.steps,
     }
@@ -129,8 +128,20 @@ def reproduce(
     return report
 
 
+def _moved(data: Data, fabric: Fabric) -> Data:
+    """The same data on the device."""
+    tensors = {"images": data.images, "labels": data.labels, "inputs": data.inputs}
+    there = {n: fabric.to_device(tensor) for n, tensor in tensors.items() if tensor is not None}
+    return replace(data, **there)
+
+
 def _play(
-    recipe: Recipe, seed: int, folder: Path, splits: dict[str, Data], fabric: Fabric
+    recipe: Recipe,
+    seed: int,
+    folder: Path,
+    data: Data,
+    protocol: Likelihood | Pairs,
+    fabric: Fabric,
 ) -> tuple[Game, dict]:
     """The game at its end, and what was noted on the way: where, how long, and the scores."""
     path = folder / "progress.json"
@@ -143,7 +154,6 @@ def _play(
     }
     if (folder / CHECKPOINT).exists() and path.exists():
         progress = json.loads(path.read_text("utf-8"))
-    validation = splits["validation"].images
     started = time.perf_counter()
 
     def note_time() -> None:
@@ -158,8 +168,10 @@ def _play(
         due = game.step % every == 0 or game.step == recipe.steps
         if due and fabric.is_global_zero:
             note_time()
-            scores = {which: _quick_score(G, validation) for which, G in _players(game).items()}
-            progress["curve"][str(game.step)] = {which: round(s, 2) for which, s in scores.items()}
+            players = {"averaged": game.averaged, "raw": game.G}
+            progress["curve"][str(game.step)] = {
+                which: _digits(protocol.watch(G)) for which, G in players.items() if G is not None
+            }
             started = time.perf_counter()
 
     log_every = recipe.training.get("log_every", 50)
@@ -167,31 +179,14 @@ def _play(
     options = {"seed": seed, "fabric": fabric, "on_log": watch, "save_every": every}
     finished = path.exists() and str(recipe.steps) in progress["curve"]
     try:
-        game = recipe.run(data=splits["train"], out=folder, **options)
+        game = recipe.run(data=data, out=folder, **options)
     finally:
         if not finished:
             note_time()
     return game, progress
 
 
-def _players(game: Game) -> dict[str, nn.Module]:
-    """The generators to look at: the averaged one, if there is one, and the raw one."""
-    averaged = {} if game.averaged is None else {"averaged": game.averaged}
-    return averaged | {"raw": game.G}
-
-
-def _quick_score(G: nn.Module, validation: Tensor) -> float:
-    """Log-likelihood of validation images that did not choose σ, at most 1,000 of them."""
-    half = min(1000, len(validation) // 2)
-    chosen, scored = validation[:half], validation[half : 2 * half]
-    return parzen.score(_samples(G, 0, SAMPLES), chosen, scored).mean
-
-
-def _samples(G: nn.Module, seed: int, n: int) -> Tensor:
-    return sample(G, n, seed=seed).clamp(0, 1)
-
-
-def _measured(game: Game, folder: Path, splits: dict[str, Data], judge: Classifier | None) -> dict:
+def _measured(game: Game, folder: Path, protocol: Likelihood | Pairs) -> dict:
     """The final numbers of one run, measured unless these weights were measured before."""
     path = folder / "measured.json"
     sha256 = hashlib.sha256((folder / GENERATOR).read_bytes()).hexdigest()
@@ -199,173 +194,23 @@ def _measured(game: Game, folder: Path, splits: dict[str, Data], judge: Classifi
         before = json.loads(path.read_text("utf-8"))
         if before["sha256"] == sha256:
             return before
-    measured = _measure(game, splits, judge) | {"sha256": sha256}
+    measured = protocol.measure(game) | {"sha256": sha256}
     write_json(path, measured)
     return measured
 
 
-def _measure(game: Game, splits: dict[str, Data], judge: Classifier | None) -> dict:
-    """The final numbers of one run."""
-    sets = {
-        which: [_samples(G, seed, SAMPLES) for seed in range(DRAWS)]
-        for which, G in _players(game).items()
-    }
-    # Averaged weights draw smoother images. Is that all? The raw ones, smoothed, tell.
-    sets["raw, blurred"] = [_softened(images) for images in sets["raw"]]
-    measured = {}
-    for which, draws in sets.items():
-        others = [_score(images, splits, parzen.PAPER_SIGMAS)["mean"] for images in draws[1:]]
-        measured[which] = measure(draws[0], splits, judge) | {"other draws": others}
-        if judge is not None and hasattr(game.G, "classes"):
-            measured[which]["agreement"] = _agreement(draws[0], splits["test"].classes, judge)
-    return measured
-
-
-def measure(images: Tensor, splits: dict[str, Data], judge: Classifier | None) -> dict:
-    """What there is to say of a set of images, beside held-out ones.
-
-    Args:
-        images: (N, C, H, W) in [0, 1].
-        splits: The data, with their "validation" and "test".
-        judge: A classifier of real images, as `judge_of` trains it; None for no features.
-
-    Returns:
-        Plain values for a report: "centres", N; "score" and "fine", with the paper's widths and
-        with a finer grid of them, in nats; precision and recall in "pixels" and in "features",
-        against as many test images; "sharpness", as a ratio to theirs.
-    """
-    found = {
-        "centres": len(images),
-        "score": _score(images, splits, parzen.PAPER_SIGMAS),
-        "fine": _score(images, splits, parzen.FINE_SIGMAS),
-    }
-    test = splits["test"].images
-    n = min(len(images), len(test))
-    images, test = images[:n], to_float(test[:n])
-    shares = {"pixels": metrics.precision_recall(test, images)}
-    if judge is not None:
-        seen = [metrics.features(judge, some) for some in (test, images)]
-        shares["features"] = metrics.precision_recall(*seen)
-    for space, (precision, recall) in shares.items():
-        found[space] = {"precision": round(precision, 4), "recall": round(recall, 4)}
-    ratio = metrics.sharpness(images).mean() / metrics.sharpness(test).mean()
-    return found | {"sharpness": round(ratio.item(), 3)}
-
-
-def _score(images: Tensor, splits: dict[str, Data], sigmas: Sequence[float]) -> dict:
-    score = parzen.score(images, splits["validation"].images, splits["test"].images, sigmas)
-    return {
-        "mean": round(score.mean, 2),
-        "standard error": round(score.error, 2),
-        "sigma": round(score.sigma, 4),
-    }
-
-
-def _agreement(images: Tensor, names: Sequence[str], judge: Classifier) -> dict:
-    """How often the classifier sees the class that was asked for, of classes drawn in turn."""
-    asked = in_turn(len(images), len(names))
-    obeyed = (metrics.classes(judge, images) == asked).double()
-    shares = [obeyed[asked == number].mean().item() for number in range(len(names))]
-    return {
-        "mean": round(statistics.mean(shares), 4),
-        "least": round(min(shares), 4),
-        "of each class": {name: round(share, 4) for name, share in zip(names, shares, strict=True)},
-    }
-
-
-def judge_of(splits: dict[str, Data], path: Path) -> Classifier | None:
-    """A classifier of the real images, or None where they have no classes that one can tell.
-
-    Args:
-        splits: The data, with their "train" and "validation".
-        path: Where it is, or will be once it is trained.
-    """
-    train, validation = splits["train"], splits["validation"]
-    if train.labels is None:
-        return None
-    if not path.exists():
-        epochs = max(2, 40_000 // len(train))
-        classifier = metrics.train_classifier(train.images, train.labels, epochs=epochs)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, lambda part: save_network(classifier, part))
-    classifier = load_network(path)
-    sees = metrics.accuracy(classifier, validation.images, validation.labels)
-    return classifier if sees >= 0.9 else None
-
-
-def _reference(splits: dict[str, Data], judge: Classifier | None, path: Path) -> dict:
-    """The same numbers for real training images, and for the same ones blurred."""
-    if not path.exists():
-        rng = torch.Generator().manual_seed(0)
-        images = to_float(splits["train"].images)
-        images = images[torch.randperm(len(images), generator=rng)[:SAMPLES]]
-        rows = {"training images": images, "the same, blurred by a 3×3 box": _blurred(images)}
-        found = {row: measure(shown, splits, judge) for row, shown in rows.items()}
-        if judge is not None:
-            test = splits["test"]
-            found["classifier's accuracy on test images"] = round(
-                metrics.accuracy(judge, test.images, test.labels), 4
-            )
-        write_json(path, found)
-    return json.loads(path.read_text("utf-8"))
-
-
-def _softened(images: Tensor) -> Tensor:
-    """Blurred a little: each pixel keeps 0.7² of itself, and its neighbours get the rest."""
-    row = torch.tensor([0.15, 0.7, 0.15])
-    kernel = torch.outer(row, row).expand(images.shape[1], 1, 3, 3)
-    return nn.functional.conv2d(images, kernel, padding=1, groups=images.shape[1]).clamp(0, 1)
-
-
-def _blurred(images: Tensor) -> Tensor:
-    return nn.functional.avg_pool2d(images, 3, stride=1, padding=1).clamp(0, 1)
-
-
-def _draw(game: Game, curve: dict, train: Data, judge: Classifier | None, folder: Path) -> None:
-    """Samples as they come, their nearest training images, walks through z, and the curves."""
-    G = game.generator
-    folder.mkdir(parents=True, exist_ok=True)
-    if hasattr(G, "classes"):
-        shown = _draw_classes(G, train.classes, folder)
-    else:
-        shown = _samples(G, 0, 100)
-        plotting.save(plotting.grid(shown, 10), folder / "samples.png")
-        walk = _walk(G, judge)
-        plotting.save(plotting.strip(walk), folder / "interpolation.png")
-    _, places = nearest(shown[:10], train.images)
-    pairs = torch.cat([shown[:10], to_float(train.images[places[:, 0]]).cpu()])
-    rows = ["sample", "nearest"]
-    plotting.save(plotting.grid(pairs, 10, rows), folder / "neighbours.png")
+def _draw_course(game: Game, curve: dict, unit: str, folder: Path) -> None:
+    """The scores and the losses over the steps."""
     if curve:  # none where the run was trained by another command
         steps = [int(step) for step in curve]
         lines = {name: [entry[name] for entry in curve.values()] for name in curve[str(steps[0])]}
-        plotting.save(plotting.lines(steps, lines, "step", "nats"), folder / "scores.png")
+        plotting.save(plotting.lines(steps, lines, "step", unit), folder / "scores.png")
     plotting.save(plotting.history(game.history, reference=0.5), folder / "curves.png")
 
 
-def _draw_classes(G: nn.Module, names: Sequence[str], folder: Path) -> Tensor:
-    """A row of each class, one z through all classes, and a walk within each; some samples."""
-    n = len(names)
-    shown = _samples(G, 0, 10 * n)
-    rows = shown.unflatten(0, (10, n)).transpose(0, 1).flatten(0, 1)
-    plotting.save(plotting.grid(rows, 10, names), folder / "samples.png")
-    z = G.noise(6, seed=0)
-    of_each = generate(G, z.repeat_interleave(n, 0), in_turn(6 * n, n))
-    plotting.save(plotting.grid(of_each, n), folder / "classes.png")
-    walks = interpolate(G, z[:1].expand(n, -1), z[1:2].expand(n, -1), 10)
-    plotting.save(plotting.strip(walks, names), folder / "interpolation.png")
-    return shown
-
-
-def _walk(G: nn.Module, judge: Classifier | None) -> Tensor:
-    """From a 1 to a 5, as in the paper, where a classifier can tell them."""
-    z = G.noise(2000, seed=0)
-    ends = [0, 1]
-    if judge is not None:
-        seen = metrics.classes(judge, sample(G, len(z), seed=0))
-        drawn = [(seen == digit).nonzero().flatten() for digit in (1, 5)]
-        ends = [int(places[0]) if len(places) else end for places, end in zip(drawn, ends)]
-    return interpolate(G, z[ends[0]], z[ends[1]], 10)
+def _digits(number: float) -> float:
+    """Four significant digits, and never fewer than two after the point."""
+    return round(number, max(2, 3 - math.floor(math.log10(abs(number) or 1))))
 
 
 def _command(name: str, seeds: Sequence[int], quick: bool, fabric: Fabric) -> str:

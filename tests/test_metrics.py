@@ -142,6 +142,22 @@ def test_bad_input_is_refused(arguments, message):
 # Sharpness ---------------------------------------------------------------------------------------
 
 
+def test_chroma_by_hand():
+    red, grey = torch.tensor([0.6, 0.0, 0.0]), torch.tensor([0.3, 0.3, 0.3])
+    images = torch.stack([red, grey])[:, :, None, None].expand(2, 3, 4, 5)
+    far = (0.4**2 + 2 * 0.2**2) ** 0.5
+    torch.testing.assert_close(metrics.chroma(images), torch.tensor([far, 0.0]))
+    half = torch.cat([images[:1], images[1:]], 3)  # half of the pixels red, half grey
+    torch.testing.assert_close(metrics.chroma(half), torch.tensor([far / 2**0.5]))
+    levels = torch.tensor([51, 0, 102], dtype=torch.uint8).view(1, 3, 1, 1)
+    torch.testing.assert_close(metrics.chroma(levels), metrics.chroma(levels / 255))
+
+
+def test_chroma_needs_three_channels():
+    with pytest.raises(ValueError, match=r"images must have shape \(N, 3, H, W\), got \(2, 1, 4"):
+        metrics.chroma(torch.zeros(2, 1, 4, 4))
+
+
 def test_sharpness_by_hand():
     """Pairs of [[0, 1], [1, 0.5]]: 1, 1, 0.5, 0.5 apart; of a second, even channel: nothing."""
     image = torch.tensor([[0.0, 1.0], [1.0, 0.5]])

@@ -3,7 +3,7 @@
     python tools/ablation.py [VARIANT ...]
 
 Plays each variant with seed 0 for 20 epochs of MNIST in runs/ablation/ and writes what
-`ganlib.reproduction.measure` finds in samples of the raw and of the averaged generator to
+`ganlib.protocols.Likelihood` finds in samples of the raw and of the averaged generator to
 results/mnist-225/ablation.json. Variants that stand there already are kept, so they may be run one
 by one, or side by side.
 """
@@ -20,8 +20,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from lightning_fabric import Fabric
 
 import ganlib
+from ganlib.data import SPLITS
+from ganlib.protocols import Likelihood
 from ganlib.recipes import RECIPES, Recipe, fast_schedule, paper_schedule
-from ganlib.reproduction import judge_of, measure, provenance, write_json
+from ganlib.reproduction import provenance, write_json
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results" / "mnist-225" / "ablation.json"
@@ -67,17 +69,16 @@ def variants() -> dict[str, Recipe]:
     }
 
 
-def scored(recipe: Recipe, folder: Path, splits: dict[str, ganlib.Data]) -> dict:
+def scored(recipe: Recipe, folder: Path, protocol: Likelihood) -> dict:
     """What is found in samples of a variant's generators, or when it diverged."""
     fabric = Fabric(accelerator="cpu", devices=1, precision="bf16-mixed")
     try:
-        game = recipe.run(fabric=fabric, out=folder, seed=0, save_every=STEPS)
+        game = recipe.run(data=protocol.train, fabric=fabric, out=folder, seed=0, save_every=STEPS)
     except FloatingPointError as error:
         return {"diverged": str(error).split(":")[0]}
-    judge = judge_of(splits, ROOT / "runs" / "ablation" / "classifier.safetensors")
     players = {"averaged": game.averaged, "raw": game.G}
     return {
-        which: measure(ganlib.sample(G, 10_000, seed=0).clamp(0, 1), splits, judge)
+        which: protocol.measure_images(ganlib.sample(G, 10_000, seed=0).clamp(0, 1))
         for which, G in players.items()
     }
 
@@ -87,12 +88,13 @@ def main(*names: str) -> None:
     unknown = set(names) - every.keys()
     if unknown:
         raise SystemExit(f"variants are {', '.join(every)}; got {', '.join(unknown)}")
-    splits = {split: ganlib.load("mnist", split) for split in ("train", "validation", "test")}
+    runs = ROOT / "runs" / "ablation"
+    protocol = Likelihood({split: ganlib.load("mnist", split) for split in SPLITS}, runs)
     for name in names or every:
         report = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {"variants": {}}
         if name in report["variants"]:
             continue
-        its = scored(every[name], ROOT / "runs" / "ablation" / re.sub(r"\W+", "-", name), splits)
+        its = scored(every[name], runs / re.sub(r"\W+", "-", name), protocol)
         if RESULTS.exists():  # another process may have added its own in the meantime
             report = json.loads(RESULTS.read_text("utf-8"))
         report |= {"command": "python tools/ablation.py", "steps": STEPS, **provenance()}

@@ -1,0 +1,291 @@
+"""How a run is judged: samples as a density of held-out images, or outputs beside their truths.
+
+A protocol holds the three splits of the data. `watch` is its score of a generator on validation
+images while it trains, `measure` all there is to say of a game at its end on test images,
+`reference` the same for what no game has made, and `draw` makes the pictures.
+"""
+
+import statistics
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d, conv2d
+
+from ganlib import metrics, parzen, plotting
+from ganlib.data import Data, to_float
+from ganlib.networks import Classifier, load_network, save_network
+from ganlib.objectives import l1_loss
+from ganlib.sampling import generate, in_turn, interpolate, nearest, sample
+from ganlib.training import Game, write_whole
+
+__all__ = ["Likelihood", "Pairs"]
+
+SAMPLES = 10_000  # of the 2014 paper
+DRAWS = 3  # sets of samples: what another draw changes is part of a score's uncertainty
+
+
+class Likelihood:
+    """The 2014 paper's protocol: the Parzen log-likelihood (see `ganlib.parzen`) of test images.
+
+    Beside it precision and recall against as many test images, in pixels and in the features of a
+    classifier of real images, and sharpness. A generator of classes draws each in its turn, equally
+    many; the classifier then also tells the share of each class in which it sees what was asked
+    for.
+
+    Args:
+        splits: The data's "train", "validation" and "test".
+        folder: Where the classifier is, or will be once it is trained.
+    """
+
+    unit = "nats"
+
+    def __init__(self, splits: dict[str, Data], folder: Path):
+        self.train, self.validation, self.test = splits.values()
+        self.path = folder / "classifier.safetensors"
+
+    @cached_property
+    def judge(self) -> Classifier | None:
+        """A classifier of the real images, or None where they have no classes that one can tell."""
+        train, validation = self.train, self.validation
+        if train.labels is None:
+            return None
+        if not self.path.exists():
+            epochs = max(2, 40_000 // len(train))
+            classifier = metrics.train_classifier(train.images, train.labels, epochs=epochs)
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(self.path, lambda part: save_network(classifier, part))
+        classifier = load_network(self.path)
+        sees = metrics.accuracy(classifier, validation.images, validation.labels)
+        return classifier if sees >= 0.9 else None
+
+    def watch(self, G: nn.Module) -> float:
+        """Nats of validation images that did not choose σ, at most 1,000 of them."""
+        images = self.validation.images
+        half = min(1000, len(images) // 2)
+        return parzen.score(_samples(G, 0, SAMPLES), images[:half], images[half : 2 * half]).mean
+
+    def measure(self, game: Game) -> dict:
+        """The numbers of each generator, and of the raw one's samples after a little blur."""
+        sets = {
+            which: [_samples(G, seed, SAMPLES) for seed in range(DRAWS)]
+            for which, G in _generators(game).items()
+        }
+        # Averaged weights draw smoother images. Is that all? The raw ones, smoothed, tell.
+        sets["raw, blurred"] = [_softened(images) for images in sets["raw"]]
+        measured = {}
+        for which, (images, *others) in sets.items():
+            means = [self._score(other, parzen.PAPER_SIGMAS)["mean"] for other in others]
+            measured[which] = self.measure_images(images) | {"other draws": means}
+            if self.judge is not None and hasattr(game.G, "classes"):
+                measured[which]["agreement"] = self._agreement(images)
+        return measured
+
+    def measure_images(self, images: Tensor) -> dict:
+        """What there is to say of a set of images.
+
+        Args:
+            images: (N, C, H, W) in [0, 1].
+
+        Returns:
+            Plain values: "centres", N; "score" and "fine", with the paper's widths and with a finer
+            grid of them, in nats; precision and recall in "pixels" and in "features"; "sharpness",
+            as a ratio to that of test images.
+        """
+        found = {
+            "centres": len(images),
+            "score": self._score(images, parzen.PAPER_SIGMAS),
+            "fine": self._score(images, parzen.FINE_SIGMAS),
+        }
+        n = min(len(images), len(self.test))
+        images, test = images[:n], to_float(self.test.images[:n])
+        shares = {"pixels": metrics.precision_recall(test, images)}
+        if self.judge is not None:
+            seen = [metrics.features(self.judge, some) for some in (test, images)]
+            shares["features"] = metrics.precision_recall(*seen)
+        for space, (precision, recall) in shares.items():
+            found[space] = {"precision": round(precision, 4), "recall": round(recall, 4)}
+        return found | {"sharpness": _ratio(metrics.sharpness, images, test)}
+
+    def _score(self, images: Tensor, sigmas: Sequence[float]) -> dict:
+        score = parzen.score(images, self.validation.images, self.test.images, sigmas)
+        return {
+            "mean": round(score.mean, 2),
+            "standard error": round(score.error, 2),
+            "sigma": round(score.sigma, 4),
+        }
+
+    def _agreement(self, images: Tensor) -> dict:
+        """How often the classifier sees the class that was asked for, of classes in turn."""
+        names = self.train.classes
+        asked = in_turn(len(images), len(names))
+        obeyed = (metrics.classes(self.judge, images) == asked).double()
+        shares = [obeyed[asked == number].mean().item() for number in range(len(names))]
+        each = {name: round(share, 4) for name, share in zip(names, shares, strict=True)}
+        return {
+            "mean": round(statistics.mean(shares), 4),
+            "least": round(min(shares), 4),
+            "of each class": each,
+        }
+
+    def reference(self) -> dict:
+        """The same numbers for real training images, and for the same ones blurred."""
+        rng = torch.Generator().manual_seed(0)
+        images = to_float(self.train.images)
+        images = images[torch.randperm(len(images), generator=rng)[:SAMPLES]]
+        rows = {"training images": images, "the same, blurred by a 3×3 box": _blurred(images)}
+        found = {row: self.measure_images(shown) for row, shown in rows.items()}
+        if self.judge is not None:
+            right = metrics.accuracy(self.judge, self.test.images, self.test.labels)
+            found["classifier's accuracy on test images"] = round(right, 4)
+        return found
+
+    def draw(self, game: Game, folder: Path) -> None:
+        """Samples as they come, their nearest training images, and walks through z."""
+        G = game.generator
+        if hasattr(G, "classes"):
+            shown = self._draw_classes(G, folder)
+        else:
+            shown = _samples(G, 0, 100)
+            plotting.save(plotting.grid(shown, 10), folder / "samples.png")
+            plotting.save(plotting.strip(self._walk(G)), folder / "interpolation.png")
+        _, places = nearest(shown[:10], self.train.images)
+        pairs = torch.cat([shown[:10], to_float(self.train.images[places[:, 0]]).cpu()])
+        rows = ["sample", "nearest"]
+        plotting.save(plotting.grid(pairs, 10, rows), folder / "neighbours.png")
+
+    def _draw_classes(self, G: nn.Module, folder: Path) -> Tensor:
+        """A row of each class, one z through all of them, and a walk within each; some samples."""
+        names = self.train.classes
+        n = len(names)
+        shown = _samples(G, 0, 10 * n)
+        rows = shown.unflatten(0, (10, n)).transpose(0, 1).flatten(0, 1)
+        plotting.save(plotting.grid(rows, 10, names), folder / "samples.png")
+        z = G.noise(6, seed=0)
+        of_each = generate(G, z.repeat_interleave(n, 0), in_turn(6 * n, n))
+        plotting.save(plotting.grid(of_each, n), folder / "classes.png")
+        walks = interpolate(G, z[:1].expand(n, -1), z[1:2].expand(n, -1), 10)
+        plotting.save(plotting.strip(walks, names), folder / "interpolation.png")
+        return shown
+
+    def _walk(self, G: nn.Module) -> Tensor:
+        """From a 1 to a 5, as in the paper, where a classifier can tell them."""
+        z = G.noise(2000, seed=0)
+        ends = [0, 1]
+        if self.judge is not None:
+            seen = metrics.classes(self.judge, sample(G, len(z), seed=0))
+            drawn = [(seen == digit).nonzero().flatten() for digit in (1, 5)]
+            ends = [int(places[0]) if len(places) else end for places, end in zip(drawn, ends)]
+        return interpolate(G, z[ends[0]], z[ends[1]], 10)
+
+
+class Pairs:
+    """Image to image: outputs for held-out inputs, beside their truths.
+
+    The score is L1, the mean absolute difference from the truth; the best possible L1 is that of a
+    blurred median, so beside it stand sharpness and chroma, as ratios to those of the truths, and
+    diversity, the mean absolute difference of two outputs for one input, which differ by dropout
+    and by z.
+
+    Args:
+        splits: The data's "train", "validation" and "test", with `inputs`.
+        folder: Not used: there is nothing to train.
+    """
+
+    unit = "L1"
+
+    def __init__(self, splits: dict[str, Data], folder: Path):
+        self.train, self.validation, self.test = splits.values()
+
+    def watch(self, G: nn.Module) -> float:
+        """L1 on the validation pairs."""
+        truth = to_float(self.validation.images).cpu()
+        return l1_loss(_outputs(G, self.validation.inputs), truth).item()
+
+    def measure(self, game: Game) -> dict:
+        """The numbers of each generator on the test pairs."""
+        measured = {}
+        for which, G in _generators(game).items():
+            outputs, others = (_outputs(G, self.test.inputs, seed) for seed in (0, 1))
+            diversity = (outputs - others).abs().mean().item()
+            measured[which] = self.measure_images(outputs) | {"diversity": round(diversity, 4)}
+        return measured
+
+    def measure_images(self, outputs: Tensor) -> dict:
+        """What there is to say of outputs for the test inputs, (N, C, H, W) in [0, 1].
+
+        Returns:
+            Plain values: "pairs", N; "score", L1 with its standard error over the pairs;
+            "sharpness" and, of colour images, "chroma", as ratios to those of the truths.
+        """
+        truth = to_float(self.test.images).cpu()
+        errors = (outputs - truth).abs().flatten(1).mean(1)
+        score = {
+            "mean": round(errors.mean().item(), 4),
+            "standard error": round(errors.std().item() / len(errors) ** 0.5, 4),
+        }
+        found = {"pairs": len(truth), "score": score}
+        found["sharpness"] = _ratio(metrics.sharpness, outputs, truth)
+        if truth.shape[1] == 3:
+            found["chroma"] = _ratio(metrics.chroma, outputs, truth)
+        return found
+
+    def reference(self) -> dict:
+        """The same numbers for images that no game has made, and that no input has chosen."""
+        train, n = to_float(self.train.images).cpu(), len(self.test)
+        rows = {
+            "the mean training image": train.mean(0).expand(n, -1, -1, -1),
+            "the median training image": train.median(0).values.expand(n, -1, -1, -1),
+            "some training image": train[torch.arange(n) % len(train)],
+            "the truth": to_float(self.test.images).cpu(),
+        }
+        return {row: self.measure_images(images) for row, images in rows.items()}
+
+    def draw(self, game: Game, folder: Path) -> None:
+        """Test pairs with their outputs, and one input under several draws of dropout and z."""
+        truth = to_float(self.test.images[:8]).cpu()
+        inputs = self.test.inputs[:8]
+        outputs = _outputs(game.generator, inputs)
+        rows = torch.cat([_as_wide(inputs, truth), outputs, truth])
+        sheet = plotting.grid(rows, len(truth), ["input", "output", "truth"])
+        plotting.save(sheet, folder / "samples.png")
+        draws = [_outputs(game.generator, inputs, seed) for seed in range(4)]
+        sheet = plotting.grid(torch.cat(draws), len(truth), [f"draw {n + 1}" for n in range(4)])
+        plotting.save(sheet, folder / "draws.png")
+
+
+def _generators(game: Game) -> dict[str, nn.Module]:
+    """The generators to look at: the averaged one, if there is one, and the raw one."""
+    averaged = {} if game.averaged is None else {"averaged": game.averaged}
+    return averaged | {"raw": game.G}
+
+
+def _samples(G: nn.Module, seed: int, n: int) -> Tensor:
+    return sample(G, n, seed=seed).clamp(0, 1)
+
+
+def _outputs(G: nn.Module, inputs: Tensor, seed: int = 0) -> Tensor:
+    return sample(G, len(inputs), inputs, seed=seed).clamp(0, 1)
+
+
+def _as_wide(inputs: Tensor, truth: Tensor) -> Tensor:
+    """Inputs as floats with the channels of the truth, to be shown beside it."""
+    inputs = to_float(inputs).cpu()
+    return inputs if inputs.shape[1] == truth.shape[1] else inputs.mean(1, True).expand_as(truth)
+
+
+def _ratio(of, images: Tensor, real: Tensor) -> float:
+    return round((of(images).mean() / of(real).mean()).item(), 3)
+
+
+def _softened(images: Tensor) -> Tensor:
+    """Blurred a little: each pixel keeps 0.7² of itself, and its neighbours get the rest."""
+    row = torch.tensor([0.15, 0.7, 0.15])
+    kernel = torch.outer(row, row).expand(images.shape[1], 1, 3, 3)
+    return conv2d(images, kernel, padding=1, groups=images.shape[1]).clamp(0, 1)
+
+
+def _blurred(images: Tensor) -> Tensor:
+    return avg_pool2d(images, 3, stride=1, padding=1).clamp(0, 1)

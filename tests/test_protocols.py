@@ -1,0 +1,99 @@
+"""The protocols: what they say of images of which it can be worked out by hand."""
+
+import pytest
+import torch
+
+from ganlib import protocols
+from ganlib.data import Data, load
+from ganlib.protocols import Likelihood, Pairs
+
+SPLITS = ("train", "validation", "test")
+
+
+class Ones(torch.nn.Module):
+    """A judge that says 1 whatever it sees."""
+
+    def __init__(self):
+        super().__init__()
+        self.bias = torch.nn.Parameter(torch.tensor([0.0, 1.0, 0.0]))
+
+    def forward(self, x):
+        return self.bias.expand(len(x), 3)
+
+
+def pairs(images):
+    """The same pairs in every split; the inputs have two channels."""
+    inputs = torch.zeros(len(images), 2, *images.shape[2:], dtype=torch.uint8)
+    return Pairs({split: Data("mine", split, images, inputs=inputs) for split in SPLITS}, None)
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    splits = {split: load("digits", split) for split in SPLITS}
+    return Likelihood(splits, tmp_path_factory.mktemp("digits"))
+
+
+def test_agreement_counts_by_the_class_asked_for(tmp_path):
+    data = Data("mine", "train", torch.zeros(2, 1, 2, 2), classes=("a", "b", "c"))
+    protocol = Likelihood(dict.fromkeys(SPLITS, data), tmp_path)
+    protocol.judge = Ones()
+    assert protocol._agreement(torch.rand(7, 1, 2, 2)) == {
+        "mean": 0.3333, "least": 0.0, "of each class": {"a": 0.0, "b": 1.0, "c": 0.0}
+    }  # fmt: skip
+
+
+def test_softening_keeps_brightness_and_colour_apart():
+    one = torch.zeros(1, 3, 5, 5)
+    one[0, 1, 2, 2] = 1
+    soft = protocols._softened(one)
+    assert soft.sum().item() == pytest.approx(1)
+    assert soft[0, 1, 2, 2].item() == pytest.approx(0.49)
+    assert soft[0, 1, 2, 3].item() == pytest.approx(0.105)
+    assert not soft[0, [0, 2]].any()
+
+
+def test_the_judge_is_trained_once(digits):
+    assert digits.judge is digits.judge
+    again = Likelihood({s: load("digits", s) for s in SPLITS}, digits.path.parent)
+    before = digits.path.stat().st_mtime_ns
+    x = load("digits", "test").images[:5] / 255
+    assert torch.equal(again.judge(x), digits.judge(x))
+    assert digits.path.stat().st_mtime_ns == before
+
+
+def test_the_test_images_themselves_lack_nothing(digits):
+    found = digits.measure_images(digits.test.images / 255)
+    assert found["centres"] == len(digits.test)
+    assert found["sharpness"] == 1
+    for space in ("pixels", "features"):
+        assert found[space] == {"precision": 1, "recall": 1}
+    assert found["score"]["mean"] > digits.reference()["training images"]["score"]["mean"]
+
+
+def test_the_truth_has_no_error_and_a_shift_has_its_own():
+    rng = torch.Generator().manual_seed(0)
+    protocol = pairs(torch.randint(0, 200, (5, 3, 8, 8), generator=rng, dtype=torch.uint8))
+    truth = protocol.test.images / 255
+    exact = protocol.measure_images(truth)
+    assert exact["score"] == {"mean": 0, "standard error": 0}
+    assert (exact["pairs"], exact["sharpness"], exact["chroma"]) == (5, 1, 1)
+    lighter = truth.clone()
+    lighter[:2] += 0.1  # of two images in five
+    shifted = protocol.measure_images(lighter)
+    assert shifted["score"]["mean"] == pytest.approx(0.04, abs=1e-4)
+    spread = torch.tensor([0.1, 0.1, 0, 0, 0]).std().item()
+    assert shifted["score"]["standard error"] == pytest.approx(spread / 5**0.5, abs=1e-4)
+    assert (shifted["sharpness"], shifted["chroma"]) == (1, 1)
+    grey = protocol.measure_images(truth.mean(1, keepdim=True).expand_as(truth))
+    assert grey["chroma"] == 0
+    assert grey["sharpness"] < 1
+
+
+def test_what_no_input_has_chosen():
+    images = torch.tensor([0, 0, 90], dtype=torch.uint8).view(3, 1, 1, 1).expand(3, 1, 8, 8)
+    found = pairs(images.contiguous()).reference()
+    means = {row: its["score"]["mean"] * 255 for row, its in found.items()}
+    assert means["the truth"] == 0
+    assert means["the median training image"] == pytest.approx(30, abs=0.05)  # 0, 0 and 90 off
+    assert means["the mean training image"] == pytest.approx(40, abs=0.05)  # 30, 30 and 60
+    assert "chroma" not in found["the truth"]
