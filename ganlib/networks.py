@@ -18,7 +18,16 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
-from torch.nn.functional import dropout, instance_norm, leaky_relu, linear, one_hot, relu
+from torch.nn.functional import (
+    dropout,
+    fold,
+    instance_norm,
+    leaky_relu,
+    linear,
+    one_hot,
+    relu,
+    unfold,
+)
 
 __all__ = [
     "Classifier",
@@ -549,6 +558,35 @@ def _init_normal(module: nn.Module) -> None:
                 nn.init.zeros_(layer.bias)
 
 
+def _few(pixels: int, like: Tensor) -> bool:
+    """Whether a CPU convolves by a product of matrices, in half the time.
+
+    Where pixels are few, a convolution's time goes into putting its many weights into an order of
+    its own, forward and back. A product takes them as they are.
+    """
+    return like.device.type == "cpu" and pixels <= 64
+
+
+def _halved(x: Tensor, layer: nn.Conv2d) -> Tensor:
+    """(N, C, H, W) → (N, C', H/2, W/2) by a 4×4 convolution with stride 2."""
+    n, _, height, width = x.shape
+    if not _few(n * height * width // 4, x):
+        return layer(x)
+    patches = unfold(x, 4, padding=1, stride=2).transpose(1, 2)
+    pixels = linear(patches.flatten(0, 1), layer.weight.flatten(1), layer.bias)
+    return pixels.unflatten(0, (n, height // 2, width // 2)).permute(0, 3, 1, 2)
+
+
+def _doubled(x: Tensor, layer: nn.ConvTranspose2d) -> Tensor:
+    """(N, C, H, W) → (N, C', 2H, 2W) by a transposed 4×4 convolution with stride 2, no bias."""
+    n, _, height, width = x.shape
+    if not _few(n * height * width, x):
+        return layer(x)
+    pixels = x.permute(0, 2, 3, 1).flatten(0, 2)
+    patches = (pixels @ layer.weight.flatten(1)).unflatten(0, (n, -1)).transpose(1, 2)
+    return fold(patches, (2 * height, 2 * width), 4, padding=1, stride=2)
+
+
 class UNetGenerator(_Network):
     """(z, y) → x, image to image: the U-Net of pix2pix (Isola et al., 2017, section 6.1.1).
 
@@ -642,11 +680,11 @@ class UNetGenerator(_Network):
             x = torch.cat([x, z[..., None, None].expand(-1, -1, *y.shape[2:])], 1)
         across = []
         for level, (convolve, norm) in enumerate(zip(self.down, self.down_norms, strict=True)):
-            x = self._normalise(norm, convolve(leaky_relu(x, 0.2) if level else x))
+            x = self._normalise(norm, _halved(leaky_relu(x, 0.2) if level else x, convolve))
             across.append(x)
         across.pop()  # the bottleneck itself
         for level, (convolve, norm) in enumerate(zip(self.up, self.up_norms, strict=True)):
-            x = self._normalise(norm, convolve(relu(x)))
+            x = self._normalise(norm, _doubled(relu(x), convolve))
             if level < 3:
                 x = dropout(x, 0.5, self.training or self.dropout_at_test)
             x = torch.cat([x, across.pop()], 1)

@@ -521,7 +521,8 @@ def test_unet_has_the_layers_of_the_paper():
 
 
 @pytest.mark.parametrize("size", [16, 32, 64])
-def test_unet_reaches_one_pixel_and_comes_back(size):
+def test_unet_reaches_one_pixel_and_comes_back(size, monkeypatch):
+    monkeypatch.setattr(networks, "_few", lambda *_: False)  # so that the layers are asked
     G = UNetGenerator((3, size, size), inputs=1, width=2)
     bottlenecks = []
     G.down[-1].register_forward_hook(lambda *found: bottlenecks.append(found[-1]))
@@ -554,6 +555,36 @@ def test_unet_is_its_layers_written_out():
     torch.testing.assert_close(G.eval()(None, y), expected, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize(("n", "size"), [(1, 1), (1, 8), (3, 2), (4, 4)])
+def test_where_pixels_are_few_a_product_stands_for_a_convolution(n, size, monkeypatch):
+    """In float64, forward and back; and the convolution itself is not asked."""
+    down = nn.Conv2d(5, 3, 4, 2, 1).double()
+    up = nn.ConvTranspose2d(5, 3, 4, 2, 1, bias=False).double()
+    x = torch.randn(n, 5, 2 * size, 2 * size, dtype=torch.float64, requires_grad=True)
+    small = x[..., :size, :size]
+    for layer, image, apply in ((down, x, networks._halved), (up, small, networks._doubled)):
+        expected = layer(image)
+        weigh = torch.randn_like(expected)
+        by = [x, *layer.parameters()]
+        gradients = torch.autograd.grad(expected, by, weigh)
+        with monkeypatch.context() as patched:
+            patched.setattr(type(layer), "forward", lambda *_: pytest.fail("it was asked"))
+            found = apply(image, layer)
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+        for a, b in zip(torch.autograd.grad(found, by, weigh), gradients, strict=True):
+            torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
+
+
+def test_where_pixels_are_many_a_convolution_is_asked(monkeypatch):
+    asked = []
+    for kind in (nn.Conv2d, nn.ConvTranspose2d):
+        monkeypatch.setattr(kind, "forward", lambda layer, x: asked.append(layer) or x)
+    down, up = nn.Conv2d(1, 1, 4, 2, 1), nn.ConvTranspose2d(1, 1, 4, 2, 1, bias=False)
+    networks._halved(torch.zeros(5, 1, 8, 8), down)
+    networks._doubled(torch.zeros(5, 1, 4, 4), up)
+    assert asked == [down, up]
+
+
 def test_noise_of_a_unet_enters_as_constant_channels():
     G = small_unet(noise=Noise(5), dropout_at_test=False).eval()
     y, z = images(2, 2, 32), Noise(5)(2, seed=0)
@@ -565,7 +596,8 @@ def test_noise_of_a_unet_enters_as_constant_channels():
     assert not torch.equal(first, G(-z, y))
 
 
-def test_three_layers_of_the_way_up_drop_half_of_their_units():
+def test_three_layers_of_the_way_up_drop_half_of_their_units(monkeypatch):
+    monkeypatch.setattr(networks, "_few", lambda *_: False)  # so that the layers are asked
     torch.manual_seed(0)
     G = UNetGenerator((3, 64, 64), width=4)
     seen = []
