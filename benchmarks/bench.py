@@ -22,18 +22,20 @@ from statistics import median, quantiles
 import click
 import torch
 from floor import floor
+from images import random_images, random_pairs
 from lightning_fabric import Fabric
 from torch import Tensor
 from tutorial import Tutorial
 
 from ganlib import parzen
-from ganlib.data import Data, load
+from ganlib.data import Data
 from ganlib.recipes import RECIPES, Recipe
 from ganlib.reproduction import provenance, write_json
 from ganlib.training import Game
 
 ROOT = Path(__file__).resolve().parent.parent
 WARM_UP = 3  # steps before the first block
+BOTH = ("32-true", "bf16-mixed")
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class Effort:
         rounds: Blocks of each side.
         steps: Training steps in a block.
         images: Random images to train on.
+        pairs: Random pairs of images to train on.
+        width: Channels of the first layer of pix2pix's players.
         points: Images and samples of a Parzen score.
         memory_steps: Steps of the training whose memory is measured.
     """
@@ -53,11 +57,14 @@ class Effort:
     rounds: int = 7
     steps: int = 20
     images: int = 50_000
+    pairs: int = 64
+    width: int = 64
     points: int = 10_000
     memory_steps: int = 300
 
 
-QUICK = {"rounds": 2, "steps": 1, "images": 500, "points": 200, "memory_steps": 1}
+QUICK = {"rounds": 2, "steps": 1, "images": 500, "pairs": 4, "width": 4}
+QUICK |= {"points": 200, "memory_steps": 1}
 
 
 # Taking turns -------------------------------------------------------------------------------------
@@ -110,15 +117,6 @@ def milliseconds(seconds: list[float], steps: int) -> list[float]:
 # The sides ----------------------------------------------------------------------------------------
 
 
-def random_images(recipe: Recipe, n: int) -> Data:
-    """The digits, which are embedded; for other recipes, random images of MNIST's shape."""
-    if recipe.data == "digits":
-        return load("digits")
-    rng = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (n, 1, 28, 28), dtype=torch.uint8, generator=rng)
-    return Data("random", "train", images)
-
-
 def ready(recipe: Recipe, data: Data, accelerator: str, precision: str = "32-true") -> Game:
     """The recipe's game, as `train` makes and plays it, after a few steps."""
     fabric = Fabric(accelerator=accelerator, devices=1, precision=precision)
@@ -143,9 +141,11 @@ def follow_tutorial(recipe: Recipe, data: Data, device: torch.device) -> Tutoria
         G,
         D,
         data.images,
+        getattr(data, recipe.condition) if recipe.condition else None,
         recipe.training["batch_size"],
         recipe.optimizer(G.parameters(), **recipe.options),
         recipe.optimizer(D.parameters(), **recipe.options | {"lr": recipe.rate_D * rate}),
+        recipe.training.get("lambda_l1", 0.0),
     )
 
 
@@ -160,7 +160,7 @@ def repeat(step: Callable[[], object], steps: int) -> None:
 
 def mnist(effort: Effort) -> list[dict]:
     """The 2014 paper's pair, in both precisions, against the tutorial and against its floors."""
-    return _pair("mnist", effort, ("32-true", "bf16-mixed"), least_of_floor=0.5)
+    return _pair("mnist", effort, BOTH, least_of_floor=0.5)
 
 
 def digits(effort: Effort) -> list[dict]:
@@ -168,38 +168,90 @@ def digits(effort: Effort) -> list[dict]:
     return _pair("digits", effort, ("32-true",))
 
 
+def cgan(effort: Effort) -> list[dict]:
+    """The conditional pair for MNIST, in both precisions, against the tutorial."""
+    recipe = RECIPES["cgan-mnist"]
+    data = random_images(recipe, effort.images)
+    return _against_tutorial(recipe, data, effort, BOTH, least=4)
+
+
+def pix2pix(effort: Effort) -> list[dict]:
+    """pix2pix by two sizes and two batches, in both precisions, against the tutorial.
+
+    A step alone is timed: neither side jitters. Each size and batch has its own rounds, in blocks
+    of a twentieth of the others' steps; how a step grows with them is measured in rounds of ganlib
+    alone.
+    """
+    effort = replace(effort, steps=max(1, effort.steps // 20))
+    rows, versions = [], {}
+    for name, m in (("facades", 1), ("facades-128", 1), ("facades-128", 4)):
+        size = 256 if name == "facades" else 128
+        recipe, data = _still(RECIPES[name], m, effort.width), random_pairs(effort.pairs, size)
+        label = f"{size}², batch {m}"
+        for its in _against_tutorial(recipe, data, effort, BOTH, least=2):
+            rows.append(its | {"what": f"{label}: {its['what']}"})
+        versions[label] = recipe, data
+    games = {label: ready(*its, effort.accelerator) for label, its in versions.items()}
+    return rows + _growth(games, "128², batch 1", effort)
+
+
+def _still(recipe: Recipe, m: int, width: int) -> Recipe:
+    """The recipe without jitter, in minibatches of m, its players so wide."""
+    return replace(
+        recipe,
+        generator=recipe.generator | {"width": width},
+        discriminator=recipe.discriminator | {"width": width},
+        training=recipe.training | {"jitter": False, "batch_size": m},
+    )
+
+
 def _pair(
     name: str, effort: Effort, precisions: tuple[str, ...], least_of_floor: float | None = None
 ) -> list[dict]:
-    recipe, steps = RECIPES[name], effort.steps
+    recipe = RECIPES[name]
     data = random_images(recipe, effort.images)
+    return _against_tutorial(recipe, data, effort, precisions, 4, True, least_of_floor)
+
+
+def _against_tutorial(
+    recipe: Recipe,
+    data: Data,
+    effort: Effort,
+    precisions: tuple[str, ...],
+    least: float,
+    floors: bool = False,
+    least_of_floor: float | None = None,
+) -> list[dict]:
+    """Times of a step and their ratios; a floor where the players are chains of layers."""
+    steps = effort.steps
     games = {p: ready(recipe, data, effort.accelerator, p) for p in precisions}
     device = games["32-true"].like.device
     tutorial = follow_tutorial(recipe, data, device)
     sides = {"tutorial": partial(repeat, tutorial.play_step, steps)}
     dtypes = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16}
     for precision, game in games.items():
-        products = floor(
-            game.G,
-            game.D,
-            recipe.training["batch_size"],
-            simultaneous=game.simultaneous,
-            dtype=dtypes[precision],
-        )
         sides[f"ganlib {precision}"] = partial(play, game, steps)
-        sides[f"floor {precision}"] = partial(repeat, products, steps)
+        if floors:
+            products = floor(
+                game.G,
+                game.D,
+                recipe.training["batch_size"],
+                simultaneous=game.simultaneous,
+                dtype=dtypes[precision],
+            )
+            sides[f"floor {precision}"] = partial(repeat, products, steps)
     seconds = take_turns(sides, effort.rounds, device)
     rows = [row(side, milliseconds(s, steps), "ms/step") for side, s in seconds.items()]
     for precision in precisions:
-        own, its_floor = seconds[f"ganlib {precision}"], seconds[f"floor {precision}"]
-        speed = ratios(seconds["tutorial"], own)
-        rows.append(row(f"tutorial / ganlib {precision}", speed, "×", least=4))
-        share = ratios(its_floor, own)
-        rows.append(row(f"floor / ganlib {precision}", share, "×", least=least_of_floor))
-    if "bf16-mixed" in precisions:
-        rows[-1]["note"] = rows[-2]["note"] = (
-            f"bf16 products in hardware: {bf16_in_hardware(device)}"
-        )
+        own = seconds[f"ganlib {precision}"]
+        compared = [(f"tutorial / ganlib {precision}", seconds["tutorial"], least)]
+        if floors:
+            its_floor = seconds[f"floor {precision}"]
+            compared.append((f"floor / ganlib {precision}", its_floor, least_of_floor))
+        for what, others, goal in compared:
+            rows.append(row(what, ratios(others, own), "×", least=goal))
+            if precision == "bf16-mixed":
+                rows[-1]["note"] = f"bf16 products in hardware: {bf16_in_hardware(device)}"
     return rows
 
 
@@ -258,26 +310,35 @@ def broadcast(images: Tensor, samples: Tensor, sigma: float) -> Tensor:
 
 
 def memory(effort: Effort) -> list[dict]:
-    """Peak resident memory of a process that trains the MNIST pair on 50,000 images."""
-    steps = str(effort.memory_steps)
-    command = [sys.executable, str(ROOT / "benchmarks" / "memory.py"), "mnist", steps]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return [row(f"peak of {steps} steps", [int(done.stdout) / 1e9], "GB", most=1)]
+    """Peak resident memory of a process that trains: the MNIST pair, and pix2pix at 256×256."""
+    runs = {"mnist": (effort.memory_steps, 1), "facades": (min(effort.memory_steps, 3), None)}
+    rows = []
+    for name, (steps, most) in runs.items():
+        command = [sys.executable, str(ROOT / "benchmarks" / "memory.py"), name, str(steps)]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        rows.append(
+            row(f"{name}: peak of {steps} steps", [int(done.stdout) / 1e9], "GB", most=most)
+        )
+    return rows
 
 
 def growth(effort: Effort) -> list[dict]:
     """A step of the MNIST pair at other batch sizes and widths."""
-    recipe, steps = RECIPES["mnist"], effort.steps
+    recipe = RECIPES["mnist"]
     data = random_images(recipe, effort.images)
     versions = {f"batch {m}": _with_batch(recipe, m) for m in (25, 100, 400)}
     versions |= {f"width × {factor:g}": _widened(recipe, factor) for factor in (0.5, 2)}
     games = {name: ready(its, data, effort.accelerator) for name, its in versions.items()}
-    sides = {name: partial(play, game, steps) for name, game in games.items()}
-    seconds = take_turns(sides, effort.rounds, games["batch 100"].like.device)
-    usual = seconds["batch 100"]
-    rows = [row(side, milliseconds(s, steps), "ms/step") for side, s in seconds.items()]
-    others = {side: s for side, s in seconds.items() if side != "batch 100"}
-    return rows + [row(f"{o} / batch 100", ratios(s, usual), "×") for o, s in others.items()]
+    return _growth(games, "batch 100", effort)
+
+
+def _growth(games: dict[str, Game], usual: str, effort: Effort) -> list[dict]:
+    """Times of a step of several games, and their ratios to the usual one's."""
+    sides = {name: partial(play, game, effort.steps) for name, game in games.items()}
+    seconds = take_turns(sides, effort.rounds, games[usual].like.device)
+    rows = [row(side, milliseconds(s, effort.steps), "ms/step") for side, s in seconds.items()]
+    others = {side: s for side, s in seconds.items() if side != usual}
+    return rows + [row(f"{o} / {usual}", ratios(s, seconds[usual]), "×") for o, s in others.items()]
 
 
 def _with_batch(recipe: Recipe, m: int) -> Recipe:
@@ -298,6 +359,8 @@ CASES = {
     "memory": memory,
     "digits": digits,
     "mnist": mnist,
+    "cgan": cgan,
+    "pix2pix": pix2pix,
     "parzen": parzen_score,
     "growth": growth,
 }
@@ -338,12 +401,12 @@ def main(cases: tuple[str, ...], quick: bool, accelerator: str, out: Path | None
 
 def show(name: str, rows: list[dict]) -> None:
     """Print a case's rows."""
-    click.echo(f"\n{name:<42}{'median':>10}{'quartiles':>22}  goal")
+    click.echo(f"\n{name:<46}{'median':>10}{'quartiles':>22}  goal")
     for its in rows:
         low, high = its["quartiles"]
         goal = f"{its['goal']} {'met' if its['met'] else 'not met'}" if "goal" in its else ""
         middle = f"{its['median']:.3g} {its['unit']}"
-        click.echo(f"  {its['what']:<38}{middle:>14}{f'{low:.3g} … {high:.3g}':>20}  {goal}")
+        click.echo(f"  {its['what']:<42}{middle:>14}{f'{low:.3g} … {high:.3g}':>20}  {goal}")
         if "note" in its:
             click.echo(f"    {its['note']}")
 

@@ -6,15 +6,16 @@ python benchmarks/memory.py mnist 300
 import resource
 import sys
 
-import torch
+from images import random_images, random_pairs
 
-from ganlib.data import Data
 from ganlib.recipes import RECIPES
 
 
 def main(name: str, steps: int) -> None:
-    images = torch.randint(0, 256, (50_000, 1, 28, 28), dtype=torch.uint8)
-    RECIPES[name].run(data=Data("random", "train", images), steps=steps)
+    recipe = RECIPES[name]
+    pairs = recipe.condition == "inputs"
+    data = random_pairs(8, 256) if pairs else random_images(recipe, 50_000)
+    recipe.run(data=data, steps=steps)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(peak if sys.platform == "darwin" else 1024 * peak)  # Linux counts in KiB
 

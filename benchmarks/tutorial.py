@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader, TensorDataset
 
-from ganlib.data import to_float
+from ganlib.data import as_condition, to_float
 
 
 class Tutorial:
@@ -15,13 +15,16 @@ class Tutorial:
     has a backward pass for the data and another for the samples, G is judged on the samples that D
     has just learnt from, G's backward pass also computes gradients of D that nobody uses, and both
     losses are read as numbers each step. Algorithm 1 would draw fresh samples for G: one forward
-    pass of G more.
+    pass of G more. A conditional game goes the same way with batches (x, y), and pix2pix with
+    `nn.L1Loss` besides.
 
     Args:
         G, D: The players; D returns logits.
         x: (N, ...) uint8 images, kept as floats in [0, 1] in main memory.
+        y: (N, ...) conditions: classes, or uint8 images, kept as x is; or None.
         batch_size: Images in a minibatch.
         optimizer_G, optimizer_D: Their optimisers.
+        lambda_l1: Weight of |x − G(z, y)| in G's loss.
     """
 
     def __init__(
@@ -29,15 +32,18 @@ class Tutorial:
         G: nn.Module,
         D: nn.Module,
         x: Tensor,
+        y: Tensor | None,
         batch_size: int,
         optimizer_G: Optimizer,
         optimizer_D: Optimizer,
+        lambda_l1: float = 0.0,
     ):
         self.G, self.D = G, D
         self.optimizer_G, self.optimizer_D = optimizer_G, optimizer_D
-        self.criterion = nn.BCELoss()
+        self.criterion, self.l1, self.lambda_l1 = nn.BCELoss(), nn.L1Loss(), lambda_l1
         self.device = next(G.parameters()).device
-        data = TensorDataset(to_float(x.cpu()))
+        conditions = () if y is None else (as_condition(y.cpu()),)
+        data = TensorDataset(to_float(x.cpu()), *conditions)
         self.loader = DataLoader(data, batch_size, shuffle=True, drop_last=True)
         self.batches = iter(self.loader)
 
@@ -47,23 +53,26 @@ class Tutorial:
         if batch is None:
             self.batches = iter(self.loader)
             batch = next(self.batches)
-        return self.play_on(batch[0].to(self.device))
+        return self.play_on(*(part.to(self.device) for part in batch))
 
-    def play_on(self, real: Tensor) -> tuple[float, float]:
-        """One step of each player on m real images; the losses of D and G, in nats."""
-        ones = torch.ones(len(real), 1, dtype=real.dtype, device=self.device)
-        zeros = torch.zeros(len(real), 1, dtype=real.dtype, device=self.device)
-
+    def play_on(self, real: Tensor, *y: Tensor) -> tuple[float, float]:
+        """One step of each player on m real images and their conditions; both losses, in nats."""
         self.optimizer_D.zero_grad()
-        loss_real = self.criterion(torch.sigmoid(self.D(real)), ones)
+        judged = torch.sigmoid(self.D(real, *y))
+        ones, zeros = torch.ones_like(judged), torch.zeros_like(judged)
+        loss_real = self.criterion(judged, ones)
         loss_real.backward()
-        fake = self.G(self.G.noise(len(real), real))
-        loss_fake = self.criterion(torch.sigmoid(self.D(fake.detach())), zeros)
+        z = None if self.G.noise is None else self.G.noise(len(real), real)
+        fake = self.G(z, *y)
+        loss_fake = self.criterion(torch.sigmoid(self.D(fake.detach(), *y)), zeros)
         loss_fake.backward()
         self.optimizer_D.step()
 
         self.optimizer_G.zero_grad()
-        loss_G = self.criterion(torch.sigmoid(self.D(fake)), ones)
-        loss_G.backward()
+        loss_G = self.criterion(torch.sigmoid(self.D(fake, *y)), ones)
+        loss = loss_G
+        if self.lambda_l1:
+            loss = loss_G + self.lambda_l1 * self.l1(fake, real)
+        loss.backward()
         self.optimizer_G.step()
         return loss_real.item() + loss_fake.item(), loss_G.item()

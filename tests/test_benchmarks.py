@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import bench  # noqa: E402
 from floor import floor  # noqa: E402
+from images import random_images, random_pairs  # noqa: E402
 from tutorial import Tutorial  # noqa: E402
 
 
@@ -53,12 +54,19 @@ def test_each_goal_of_speed_and_memory_is_judged(quick):
         if "goal" in its
     }
     assert goals == {
-        ("memory", "peak of 1 steps"): "≤ 1",
+        ("memory", "mnist: peak of 1 steps"): "≤ 1",
         ("digits", "tutorial / ganlib 32-true"): "≥ 4",
         ("mnist", "tutorial / ganlib 32-true"): "≥ 4",
         ("mnist", "tutorial / ganlib bf16-mixed"): "≥ 4",
         ("mnist", "floor / ganlib 32-true"): "≥ 0.5",
         ("mnist", "floor / ganlib bf16-mixed"): "≥ 0.5",
+        ("cgan", "tutorial / ganlib 32-true"): "≥ 4",
+        ("cgan", "tutorial / ganlib bf16-mixed"): "≥ 4",
+        **{
+            ("pix2pix", f"{game}: tutorial / ganlib {precision}"): "≥ 2"
+            for game in ("256², batch 1", "128², batch 1", "128², batch 4")
+            for precision in ("32-true", "bf16-mixed")
+        },
         ("parzen", "score / one product"): "≤ 1.3",
         ("parzen", "broadcasting port / score"): "≥ 50",
     }
@@ -89,7 +97,7 @@ class SameNoise(ganlib.Noise):
         return super().__call__(n, like, seed=7)
 
 
-@pytest.mark.parametrize("name", ["digits", "mnist"])
+@pytest.mark.parametrize("name", ["digits", "mnist", "cgan-digits", "cgan-mnist", "colour-quick"])
 def test_the_tutorials_step_is_ganlibs_in_turn(name, monkeypatch):
     measured = {}  # in float64, as the history does not keep it
     measure = ganlib.Game.measure
@@ -99,41 +107,74 @@ def test_the_tutorials_step_is_ganlibs_in_turn(name, monkeypatch):
         measure(game, name, number)
 
     monkeypatch.setattr(ganlib.Game, "measure", spy)
-    recipe = RECIPES[name]
-    data = bench.random_images(recipe, 200)
+    recipe, m = RECIPES[name], 50
+    data = random_images(recipe, 200)
+    training = {}
+    if recipe.condition == "inputs":
+        m, data = 3, random_pairs(6, 32)
+        training = {"same_samples": True, "lambda_l1": 200.0}
     options = recipe.options | {"lr": 0.02}  # far enough that G's loss hangs on D's move
 
     def players():
         G, D = (player.double() for player in recipe.players(data))
-        G.noise = SameNoise(G.noise.dim, G.noise.distribution)
+        G.noise = G.noise and SameNoise(G.noise.dim, G.noise.distribution)
         return G, D, *(recipe.optimizer(player.parameters(), **options) for player in (G, D))
 
+    y = getattr(data, recipe.condition) if recipe.condition else None
     G, D, *optimizers = players()
     game = ganlib.train(
         G,
         D,
         data.images,
+        y,
         steps=1,
-        batch_size=50,
+        batch_size=m,
         optimizer_G=optimizers[0],
         optimizer_D=optimizers[1],
+        **training,
     )
     other_G, other_D, *optimizers = players()
-    tutorial = Tutorial(other_G, other_D, data.images, 50, *optimizers)
-    x, _ = game.minibatches[0]
+    tutorial = Tutorial(
+        other_G, other_D, data.images, y, m, *optimizers, training.get("lambda_l1", 0.0)
+    )
+    x, y = game.minibatches[0]
     with torch.random.fork_rng():
         torch.manual_seed(ganlib.data.derive_seed(0, "noise", 0))  # the dropout of ganlib's step
-        losses = tutorial.play_on(x)
+        losses = tutorial.play_on(x, *y)
     expected = [measured["loss_D"], measured["loss_G"]]
     assert losses == pytest.approx(expected, rel=0, abs=1e-10)
+    for ours, theirs in zip(G.parameters(), other_G.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=0, atol=1e-10)
     for ours, theirs in ((G, other_G), (D, other_D)):
         for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
             torch.testing.assert_close(a, b, rtol=0, atol=1e-10)
 
 
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("cgan-digits", random_images(RECIPES["cgan-digits"], 200)),
+        ("colour-quick", random_pairs(9, 16)),
+    ],
+)
+def test_the_tutorial_keeps_images_and_conditions_together(name, data, monkeypatch):
+    played = []
+    monkeypatch.setattr(Tutorial, "play_on", lambda self, *batch: played.append(batch))
+    recipe = RECIPES[name]
+    if recipe.condition == "inputs":
+        recipe = bench._still(recipe, 4, 4)
+    tutorial = bench.follow_tutorial(recipe, data, torch.device("cpu"))
+    tutorial.play_step()
+    x, y = played[0]
+    _, places = ganlib.nearest(x, data.images)
+    given = getattr(data, recipe.condition)[places[:, 0]]
+    assert torch.equal(y, ganlib.data.as_condition(given))
+    assert tutorial.lambda_l1 == (200.0 if recipe.condition == "inputs" else 0.0)
+
+
 def test_the_tutorial_goes_round_the_data():
     recipe = RECIPES["digits"]
-    data = bench.random_images(recipe, 200)
+    data = random_images(recipe, 200)
     few = ganlib.data.Data("few", "train", data.images[:130])
     tutorial = bench.follow_tutorial(recipe, few, torch.device("cpu"))
     assert len([tutorial.play_step() for _ in range(5)]) == 5  # 2 minibatches of 64 an epoch
@@ -143,7 +184,7 @@ def test_the_tutorial_goes_round_the_data():
 @pytest.mark.parametrize("name", ["digits", "mnist"])
 def test_the_floor_is_the_products_of_ganlibs_step(name, simultaneous):
     recipe = RECIPES[name]
-    data = bench.random_images(recipe, 200)
+    data = random_images(recipe, 200)
     game = recipe.run(data=data, steps=1, simultaneous=simultaneous)
     with FlopCounterMode(display=False) as played:
         game.play_step()
