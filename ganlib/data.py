@@ -42,6 +42,7 @@ __all__ = [
     "stream",
     "stream_pairs",
     "to_float",
+    "to_grey",
 ]
 
 SPLITS = ("train", "validation", "test")
@@ -327,8 +328,8 @@ def colour_pairs(
 ) -> Data:
     """Pairs for colouring: squares of colour photos, and the same in grey as `inputs`.
 
-    Each photo is cut into as many squares as fit, side by side, in its middle. Grey is
-    0.299 R + 0.587 G + 0.114 B (ITU-R 601), rounded.
+    Each photo is cut into as many squares as fit, side by side, in its middle. Grey is that of
+    `to_grey`.
 
     Without a folder it is the two photos in scikit-learn, 640×427, of a temple and of a flower.
     Their splits are different regions, each with a part of both: of the columns, 256 to 383 are
@@ -384,9 +385,14 @@ def colour_pairs(
         grid = photo[:, top:, left:].unfold(1, size, size).unfold(2, size, size)
         squares.append(grid.permute(1, 2, 0, 3, 4).flatten(0, 1))
     images = torch.cat(squares).contiguous()
+    name = "colour" if folder is None else str(folder)
+    return Data(name, split, images, inputs=to_grey(images))
+
+
+def to_grey(images: Tensor) -> Tensor:
+    """(N, 3, H, W) uint8 → (N, 1, H, W) uint8, 0.299 R + 0.587 G + 0.114 B (ITU-R 601), rounded."""
     weights = torch.tensor([299, 587, 114], dtype=torch.int32).view(3, 1, 1)
-    grey = ((images * weights).sum(1, keepdim=True) + 500) // 1000
-    return Data("colour" if folder is None else str(folder), split, images, inputs=grey.byte())
+    return (((images * weights).sum(1, keepdim=True) + 500) // 1000).byte()
 
 
 def to_float(images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:

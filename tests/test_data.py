@@ -37,6 +37,7 @@ from ganlib.data import (
     stream,
     stream_pairs,
     to_float,
+    to_grey,
 )
 
 few = settings(deadline=None, max_examples=50)
@@ -1045,6 +1046,13 @@ def test_colour_is_the_default_of_colour_pairs():
         assert torch.equal(one.images, other.images)
         assert torch.equal(one.inputs, other.inputs)
         assert (one.name, one.split) == ("colour", split)
+
+
+def test_grey_is_rounded_from_the_weights_of_itu_r_601():
+    colours = torch.tensor([[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255], [1, 1, 0]])
+    grey = to_grey(colours.byte()[:, :, None, None])
+    assert grey.flatten().tolist() == [76, 150, 29, 255, 1]  # 76.245, 149.685, 29.07, 255, 0.886
+    assert (grey.dtype, grey.shape) == (torch.uint8, (5, 1, 1, 1))
 
 
 def test_inputs_of_colours_are_their_grey():

@@ -288,3 +288,23 @@ def test_the_mean_of_image_files_is_that_of_evenly_spread_ones(tmp_path):
     streamed, loaded = ganlib.stream(tmp_path), ganlib.load(images[::2])
     G, expected = (TFD.first.players(data)[0] for data in (streamed, loaded))
     assert torch.equal(G.last.bias, expected.last.bias)
+
+
+def test_another_source_is_read_as_the_recipe_says(tmp_path):
+    photo = torch.randint(256, (150, 300, 3), generator=torch.Generator().manual_seed(0)).byte()
+    for name in ("7.png", "8.png"):
+        Image.fromarray(photo.numpy()).save(tmp_path / name)
+    (tmp_path / "pairs").mkdir()
+    (tmp_path / "pairs" / "train").symlink_to(tmp_path)
+    A, B = photo.permute(2, 0, 1).split(150, 2)
+    found = RECIPES["facades"].open(tmp_path / "pairs")
+    assert torch.equal(found.inputs[0], A)
+    assert torch.equal(found.images[0], B)
+    found = RECIPES["facades"].open(tmp_path / "pairs", streamed=True, direction="BtoA")
+    assert isinstance(found.images, ganlib.data.ImageFiles)
+    assert torch.equal(found.images[0], A)
+    assert RECIPES["facades-128"].open(tmp_path / "pairs").shape == (3, 128, 128)
+    assert len(RECIPES["colour"].open(tmp_path)) == 4  # two squares of each photo
+    assert torch.equal(RECIPES["digits"].open(tmp_path).images[1], photo.permute(2, 0, 1))
+    assert RECIPES["colour"].open(None, "test").name == "colour"
+    assert RECIPES["facades"].open("digits", "test").name == "digits"
