@@ -4,17 +4,18 @@ import inspect
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import click
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from matplotlib.figure import Figure
 
 import ganlib
 from ganlib import parzen, plotting
-from ganlib.data import DATASETS, load
+from ganlib.data import DATASETS, Data, ImageFiles, load, to_float, to_grey
 from ganlib.recipes import RECIPES
 from ganlib.reproduction import reproduce as reproduce_recipe
 from ganlib.training import CHECKPOINT, GENERATOR
@@ -114,7 +115,16 @@ def list_recipes():
     required=True,
     help="Folder of the run. If it holds a checkpoint, the run goes on from there.",
 )
-@click.option("--data", help="Another source of images: a name, a folder, a .npy file.")
+@click.option(
+    "--data",
+    help="Another source: a name, a folder, a .npy file; for facades a folder of pairs, for colour "
+    "one of photos.",
+)
+@click.option(
+    "--direction",
+    type=click.Choice(["AtoB", "BtoA"]),
+    help="Which image of a folder's pairs becomes which; AtoB without it.",
+)
 @click.option(
     "--stream", is_flag=True, help="Decode a folder's images when they are needed, not at once."
 )
@@ -144,19 +154,18 @@ def list_recipes():
 @_device_options
 @click.option("--dry-run", is_flag=True, help="Print what would run, and stop.")
 def train(
-    recipe, out, data, stream, steps, batch_size, seed, log_every, save_every,
+    recipe, out, data, direction, stream, steps, batch_size, seed, log_every, save_every,
     accelerator, devices, nodes, precision, dry_run,
 ):  # fmt: skip
     """Train RECIPE into a folder; the same command resumes it.
 
     Writes checkpoint.pt (to go on from), generator.safetensors (to sample from), samples.png,
-    curves.png and history.json. Ctrl-C saves the run first.
+    curves.png and history.json. Ctrl-C saves the run first. Where images are turned into images,
+    samples.png shows what becomes of some validation pairs, of training pairs if there are none.
     """
     chosen = RECIPES[recipe]
     if data is not None and data not in DATASETS and not Path(data).expanduser().exists():
         raise FileNotFoundError(f"data must be one of {', '.join(DATASETS)} or a path, got {data}")
-    if stream and (data is None or not Path(data).expanduser().is_dir()):
-        raise ValueError(f"data must be a folder of images for --stream, got {data}")
     options = chosen.training | {"save_every": save_every}
     options |= {"batch_size": batch_size} if batch_size else {}
     options |= {"log_every": log_every} if log_every else {}
@@ -165,6 +174,7 @@ def train(
             "recipe": recipe,
             "data": data or chosen.data,
             "condition": chosen.condition,
+            "direction": direction,
             "stream": stream,
             "generator": chosen.generator,
             "discriminator": chosen.discriminator,
@@ -187,11 +197,16 @@ def train(
         click.echo(json.dumps(plan, indent=2))
         return
     fabric = _launch(accelerator, devices, nodes, precision)
-    source = ganlib.stream(data) if stream else data
     with _interruptible(out):
+        source = chosen.open(data, streamed=stream, direction=direction)
         game = chosen.run(data=source, steps=steps, seed=seed, out=out, fabric=fabric, **options)
     if fabric.is_global_zero:
-        sheet = plotting.grid(ganlib.sample(game.generator, 64), _columns(game.generator))
+        if _takes_images(game.generator):
+            with suppress(ValueError):  # without this split the training pairs must do
+                source = chosen.open(data, "validation", streamed=stream, direction=direction)
+            sheet = _translations(game.generator, source)
+        else:
+            sheet = plotting.grid(ganlib.sample(game.generator, 64), _columns(game.generator))
         plotting.save(sheet, out / "samples.png")
         curves = plotting.history(game.history, reference=0.5)
         plotting.save(curves, out / "curves.png")
@@ -241,8 +256,10 @@ def reproduce(recipe, seeds, runs, results, accelerator, devices, nodes, precisi
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the noise.")
 def evaluate(run, data, n, seed):
     """Score the generator in the folder RUN: its Parzen log-likelihood by the paper's protocol."""
+    G = _generator(run)
+    _refuse_images(G)
     validation, test = (load(data, split).images for split in ("validation", "test"))
-    images = ganlib.sample(_generator(run), n, seed=seed)
+    images = ganlib.sample(G, n, seed=seed)
     for name, sigmas in {"paper": parzen.PAPER_SIGMAS, "fine": parzen.FINE_SIGMAS}.items():
         click.echo(f"{name:6}{parzen.score(images, validation, test, sigmas)}")
 
@@ -271,14 +288,40 @@ def _out_option(default: str):
 
 @main.command()
 @_run_argument
-@click.option("-n", type=click.IntRange(1), default=64, show_default=True, help="How many.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the noise.")
+@click.option(
+    "-n", type=click.IntRange(1), default=64, show_default=True, help="How many, or of how many."
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the noise and dropout.")
 @_class_option
+@click.option(
+    "--inputs",
+    help="Images to turn into others: an image file, a folder of them, or the name of a set of "
+    "pairs, whose test inputs are taken.",
+)
+@click.option("--no-dropout", is_flag=True, help="Turn an image into the same one each time.")
+@click.option(
+    "--running-statistics",
+    is_flag=True,
+    help="Normalise by what was seen in training, not by the image at hand.",
+)
 @_out_option("samples.png")
-def sample(run, n, seed, number, out):
-    """Draw samples from the generator in the folder RUN."""
+def sample(run, n, seed, number, inputs, no_dropout, running_statistics, out):
+    """Draw samples from the generator in the folder RUN, or turn the --inputs into images."""
     G = _generator(run)
-    images = ganlib.sample(G, n, _only(G, number, n), seed=seed)
+    y = _only(G, number, n)
+    if _takes_images(G):
+        if inputs is None:
+            raise ValueError(f"inputs must be given: a {type(G).__name__} turns images into images")
+        G.dropout_at_test = not no_dropout
+        G.batch_statistics_at_test = not running_statistics
+        y = _inputs(inputs, G, n)
+        n = len(y)
+    elif inputs is not None or no_dropout or running_statistics:
+        raise ValueError(
+            "inputs, no-dropout and running-statistics must be left out: a "
+            f"{type(G).__name__} takes no images"
+        )
+    images = ganlib.sample(G, n, y, seed=seed)
     columns = _columns(G) if number is None else None
     _deliver(images, lambda: plotting.grid(images, columns), out or run / "samples.png")
 
@@ -294,6 +337,7 @@ def sample(run, n, seed, number, out):
 def interpolate(run, rows, steps, spherical, seed, number, out):
     """Walk through z between pairs of random points, with the generator in the folder RUN."""
     G = _generator(run)
+    _refuse_images(G)
     z0, z1 = G.noise(2 * rows, seed=seed).chunk(2)
     y = _only(G, number, rows)
     images = ganlib.interpolate(G, z0, z1, steps, y, spherical=spherical)
@@ -327,6 +371,52 @@ def _only(G: torch.nn.Module, number: int | None, n: int) -> torch.Tensor | None
     if number >= G.classes:
         raise ValueError(f"class must be from 0 to {G.classes - 1}, got {number}")
     return torch.full((n,), number)
+
+
+def _takes_images(G: torch.nn.Module) -> bool:
+    return "inputs" in G.config
+
+
+def _refuse_images(G: torch.nn.Module) -> None:
+    if _takes_images(G):
+        raise ValueError(
+            f"run must hold a generator of noise alone or of classes, got a {type(G).__name__}, "
+            "which turns images into images: ganlib sample RUN --inputs ..."
+        )
+
+
+def _inputs(source: str, G: torch.nn.Module, n: int) -> torch.Tensor:
+    """At most n images of the source, in grey where G takes grey ones."""
+    if source in DATASETS:
+        found = load(source, "test").inputs
+        if found is None:
+            raise ValueError(f"inputs must be images of pairs, got {source}, which has none")
+    else:
+        path = Path(source).expanduser()
+        found = ganlib.stream(path).images if path.is_dir() else ImageFiles([path])
+    shape = (G.config["inputs"], *G.config["shape"][1:])
+    images = found[:n]
+    if shape[0] == 1 and images.shape[1] == 3:
+        images = to_grey(images)
+    if images.shape[1:] != shape:
+        raise ValueError(
+            f"inputs must have the shape of those in training, {shape}, got "
+            f"{tuple(images.shape[1:])} from {source}"
+        )
+    return images
+
+
+def _translations(G: torch.nn.Module, data: Data, n: int = 8) -> Figure:
+    """Inputs, what G makes of them, and the truth, in three rows; pairs from all over the data."""
+    places = torch.linspace(0, len(data) - 1, min(n, len(data))).round().long().tolist()
+    inputs, truth = (
+        to_float(torch.stack([side[place] for place in places]))
+        for side in (data.inputs, data.images)
+    )
+    rows = [inputs, ganlib.sample(G, len(places), inputs), truth]
+    channels = max(row.shape[1] for row in rows)
+    shown = torch.cat([row.expand(-1, channels, -1, -1) for row in rows])
+    return plotting.grid(shown, len(places), ["input", "output", "truth"])
 
 
 def _columns(G: torch.nn.Module) -> int | None:

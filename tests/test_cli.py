@@ -6,6 +6,8 @@ import random
 import signal
 import subprocess
 import sys
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -302,7 +304,7 @@ def test_a_folder_can_be_streamed_to_the_same_weights(tmp_path):
 def test_only_a_folder_can_be_streamed(tmp_path):
     result = train(tmp_path / "out", "--stream")
     assert result.exit_code == 1
-    assert "data must be a folder of images for --stream, got None" in result.output
+    assert "data must be a folder of images to be streamed, got digits" in result.output
 
 
 def test_evaluate_prints_the_score_of_both_grids(trained):
@@ -314,3 +316,192 @@ def test_evaluate_prints_the_score_of_both_grids(trained):
         result.output.splitlines(), (parzen.PAPER_SIGMAS, parzen.FINE_SIGMAS), strict=True
     ):
         assert line.split(maxsplit=1)[1] == repr(parzen.score(samples, validation, test, sigmas))
+
+
+# Image to image -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """pix2pix's recipes with narrow players and one step."""
+    for name in ("facades", "facades-128", "colour", "colour-quick"):
+        recipe = RECIPES[name]
+        small = replace(
+            recipe,
+            generator=recipe.generator | {"width": 2},
+            discriminator=recipe.discriminator | {"width": 2, "halvings": 2},
+            training=recipe.training | {"batch_size": 1},
+            steps=1,
+        )
+        monkeypatch.setitem(RECIPES, name, small)
+
+
+@pytest.fixture
+def sheets(monkeypatch):
+    """What is shown: the images, the columns and the labels of each sheet."""
+    shown = []
+    grid = ganlib.plot.grid
+    monkeypatch.setattr(ganlib.plot, "grid", lambda *args: shown.append(args) or grid(*args))
+    return shown
+
+
+def save_images(folder, n, size, seed):
+    """n images, size × size, of random colours; (n, 3, size, size)."""
+    folder.mkdir(parents=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (n, size, size, 3), dtype=np.uint8)
+    for number, levels in enumerate(pixels):
+        Image.fromarray(levels).save(folder / f"{number}.png")
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2)
+
+
+def save_pairs(folder, splits, size=16):
+    return {
+        split + side: save_images(folder / f"{split}{side}", 3, size, seed)
+        for seed, split, side in (
+            (2 * i + j, s, "AB"[j]) for i, s in enumerate(splits) for j in (0, 1)
+        )
+    }
+
+
+def train_small(name, out, *more):
+    result = run("train", name, "--out", out, "--accelerator", "cpu", *more)
+    assert result.exit_code == 0, result.output
+    return ganlib.load_network(out / GENERATOR)
+
+
+@pytest.mark.parametrize("direction", [None, "AtoB", "BtoA"])
+def test_own_pairs_and_what_becomes_of_those_for_validation(small, sheets, tmp_path, direction):
+    pairs = save_pairs(tmp_path / "pairs", ["train", "val"])
+    more = ["--direction", direction] if direction else []
+    G = train_small("facades", tmp_path / "run", "--data", tmp_path / "pairs", *more)
+    inputs, truth = ("B", "A") if direction == "BtoA" else ("A", "B")
+    ((images, columns, labels),) = sheets
+    assert (columns, labels) == (3, ["input", "output", "truth"])
+    given, made, true = images.chunk(3)
+    assert torch.equal(given, ganlib.data.to_float(pairs["val" + inputs]))
+    assert torch.equal(true, ganlib.data.to_float(pairs["val" + truth]))
+    assert torch.equal(made, ganlib.sample(G, 3, pairs["val" + inputs]))
+
+
+def test_training_pairs_are_shown_where_none_are_for_validation(small, sheets, tmp_path):
+    pairs = save_pairs(tmp_path / "pairs", ["train"])
+    train_small("facades", tmp_path / "run", "--data", tmp_path / "pairs")
+    assert torch.equal(sheets[0][0][:3], ganlib.data.to_float(pairs["trainA"]))
+
+
+def test_streamed_pairs_train_the_same_weights(small, tmp_path):
+    save_pairs(tmp_path / "pairs", ["train"], 144)
+    weights = []
+    for out, more in (("loaded", []), ("streamed", ["--stream"])):
+        G = train_small("facades-128", tmp_path / out, "--data", tmp_path / "pairs", *more)
+        assert G.config["shape"] == [3, 128, 128]
+        weights.append((tmp_path / out / GENERATOR).read_bytes())
+    assert weights[0] == weights[1]
+
+
+@pytest.mark.parametrize(("name", "size"), [("colour", 128), ("colour-quick", 64)])
+def test_a_folder_of_photos_is_coloured_by_squares(small, sheets, tmp_path, name, size):
+    photos = save_images(tmp_path / "photos", 2, 150, 0)
+    train_small(name, tmp_path / "run", "--data", tmp_path / "photos")
+    given, made, true = sheets[0][0].chunk(3)
+    squares = ganlib.colour_pairs(tmp_path / "photos", size=size)
+    assert len(photos) <= len(given) == len(squares)
+    assert torch.equal(given, ganlib.data.to_float(squares.inputs).expand(-1, 3, -1, -1))
+    assert torch.equal(true, ganlib.data.to_float(squares.images))
+    assert made.shape == true.shape
+
+
+def test_colour_quick_shows_eight_embedded_pairs(small, sheets, tmp_path):
+    train_small("colour-quick", tmp_path / "run")
+    given, _, true = sheets[0][0].chunk(3)
+    assert len(true) == 8
+    validation = ganlib.load("colour", "validation")
+    assert torch.equal(true[[0, -1]], ganlib.data.to_float(validation.images[[0, -1]]))
+    assert torch.equal(given[0, :1], ganlib.data.to_float(validation.inputs[0]))
+
+
+@pytest.fixture(scope="module")
+def translator(tmp_path_factory):
+    """The folder of a run that colours, at 64×64."""
+    out = tmp_path_factory.mktemp("runs") / "colour-quick"
+    recipe = RECIPES["colour-quick"]
+    recipe = replace(recipe, generator=recipe.generator | {"width": 4})
+    recipe.run(steps=3, out=out)
+    return out
+
+
+def test_inputs_by_name_by_folder_and_by_file(translator, tmp_path):
+    G = ganlib.load_network(translator / GENERATOR)
+    draw = partial(numbers, tmp_path, "sample", translator, "--inputs")
+    test = ganlib.load("colour", "test").inputs
+    np.testing.assert_array_equal(draw("colour", "-n", 3), ganlib.sample(G, 3, test[:3]).numpy())
+    photos = save_images(tmp_path / "photos", 3, 64, 0)
+    grey = ganlib.data.to_grey(photos)
+    three = draw(tmp_path / "photos", "--seed", 5)
+    np.testing.assert_array_equal(three, ganlib.sample(G, 3, grey, seed=5).numpy())
+    one = draw(tmp_path / "photos" / "1.png")
+    np.testing.assert_array_equal(one, ganlib.sample(G, 1, grey[1:2]).numpy())
+
+
+def test_both_switches_of_test_time(translator, tmp_path):
+    G = ganlib.load_network(translator / GENERATOR)
+    y = ganlib.load("colour", "test").inputs[:2]
+    found = []
+    for switches in ([], ["--no-dropout"], ["--running-statistics"]):
+        G.dropout_at_test = "--no-dropout" not in switches
+        G.batch_statistics_at_test = "--running-statistics" not in switches
+        images = numbers(tmp_path, "sample", translator, "--inputs", "colour", "-n", 2, *switches)
+        np.testing.assert_array_equal(images, ganlib.sample(G, 2, y).numpy())
+        found.append(images)
+    assert not np.array_equal(found[0], found[1])
+    assert not np.array_equal(found[0], found[2])
+
+
+def test_outputs_become_a_picture(translator, sheets, tmp_path):
+    out = tmp_path / "outputs.png"
+    result = run("sample", translator, "--inputs", "colour", "-n", 5, "--out", out)
+    assert result.exit_code == 0, result.output
+    assert sheets[0][0].shape == (5, 3, 64, 64)
+    with Image.open(out) as picture:
+        assert min(picture.size) > 100
+
+
+def test_images_are_asked_for_where_they_are_due_and_refused_elsewhere(
+    translator, trained, tmp_path
+):
+    save_images(tmp_path / "photos", 1, 32, 0)
+    lacks = "inputs must be given: a UNetGenerator turns images into images"
+    extra = "must be left out: a MLPGenerator takes no images"
+    noise = "run must hold a generator of noise alone or of classes, got a UNetGenerator"
+    for arguments, message in (
+        (["sample", translator], lacks),
+        (["sample", translator, "--class", 1], "class must be left out"),
+        (["sample", translator, "--inputs", "digits"], "inputs must be images of pairs"),
+        (["sample", translator, "--inputs", tmp_path / "none.png"], "is not a readable image"),
+        (
+            ["sample", translator, "--inputs", tmp_path / "photos"],
+            "inputs must have the shape of those in training, (1, 64, 64), got (1, 32, 32)",
+        ),
+        (["sample", trained, "--inputs", "colour"], extra),
+        (["sample", trained, "--no-dropout"], extra),
+        (["sample", trained, "--running-statistics"], extra),
+        (["interpolate", translator], noise),
+        (["evaluate", translator, "--data", "colour"], noise),
+    ):
+        result = run(*arguments)
+        assert result.exit_code == 1, arguments
+        assert message in result.output, arguments
+
+
+def test_sources_that_do_not_suit_the_recipe_are_refused(tmp_path):
+    save_images(tmp_path / "photos", 1, 64, 0)
+    for name, more, message in (
+        ("facades", ["--data", tmp_path / "photos"], "has no 'train' split of pairs"),
+        ("facades", ["--direction", "BtoA"], "direction must be left out"),
+        ("digits", ["--data", tmp_path, "--direction", "AtoB"], "direction must be left out"),
+        ("colour", ["--data", tmp_path / "photos"], "hold a square of size 128"),
+        ("colour", ["--data", tmp_path, "--stream"], "streamed must be False"),
+    ):
+        result = run("train", name, "--out", tmp_path / "run", "--accelerator", "cpu", *more)
+        assert result.exit_code == 1, name
+        assert message in " ".join(result.output.split()), (name, result.output)
