@@ -82,6 +82,8 @@ def sample(
     """
     if n < 1:
         raise ValueError(f"n must be at least 1, got {n}")
+    if y is not None and len(y) != n:
+        raise ValueError(f"y must have one condition for each of the {n} samples, got {len(y)}")
     z = None if G.noise is None else G.noise(n, next(G.parameters()), seed=seed)
     if y is None and hasattr(G, "classes"):
         y = in_turn(n, G.classes)

@@ -134,8 +134,15 @@ def test_images_are_drawn_from_bytes_and_from_files_alike(tmp_path):
 def test_too_few_samples_or_conditions_are_refused():
     with pytest.raises(ValueError, match="n must be at least 1, got 0"):
         sample(generator(), 0)
-    with pytest.raises(ValueError, match="y must have one condition for each of the 4 z, got 3"):
+    with pytest.raises(
+        ValueError, match="y must have one condition for each of the 4 samples, got 3"
+    ):
         sample(Conditional(), 4, torch.zeros(3))
+    with pytest.raises(ValueError, match="y must have one condition for each of the 4 z, got 3"):
+        generate(Conditional(), torch.zeros(4, 2), torch.zeros(3))
+    G, y = unet()  # without z
+    with pytest.raises(ValueError, match="y must have one condition for each of the 4 samples, g"):
+        sample(G, 4, y)
 
 
 # Walks -------------------------------------------------------------------------------------------
