@@ -585,21 +585,32 @@ def _check(G, D, x, y, simultaneous, jitter, fabric) -> None:
     if not known or not (x.dtype == torch.uint8 or x.dtype.is_floating_point):
         got = x.dtype if known else type(x).__name__
         raise ValueError(f"x must be a tensor of uint8 or floats, or image files, got {got}")
-    if x.dtype.is_floating_point and not x.isfinite().all():
-        raise ValueError("x must be finite, got infinite or NaN values")
+    if not len(x):
+        raise ValueError(f"x must hold data, got {tuple(x.shape)}")
     if not isinstance(y, Tensor | ImageFiles | None):
         raise ValueError(f"y must be a tensor, image files or None, got {type(y).__name__}")
+    for name, values in (("x", x), ("y", y)):
+        if values is not None and values.dtype.is_floating_point and not values.isfinite().all():
+            raise ValueError(f"{name} must be finite, got infinite or NaN values")
     if isinstance(y, ImageFiles) and not isinstance(x, ImageFiles):
         raise ValueError("x must be image files where y is, got a tensor")
     if y is not None and len(y) != len(x):
         raise ValueError(f"y must have one condition for each of the {len(x)} x, got {len(y)}")
+    classes = getattr(G, "classes", None)  # all at once: one in the middle would come up late
+    if classes and y is not None and y.dtype == torch.int64:
+        low, high = (int(end) for end in y.aminmax())
+        if low < 0 or high >= classes:
+            raise ValueError(f"y must be from 0 to {classes - 1}, got values from {low} to {high}")
     if jitter and len(x.shape) != 4:
         raise ValueError(f"jitter needs images x (N, C, H, W), got {tuple(x.shape)}")
-    if jitter and y is not None and len(y.shape) == 4 and y.shape[2:] != x.shape[2:]:
-        raise ValueError(
-            f"jitter needs images y of the height and width of x, {tuple(x.shape[2:])}, "
-            f"got {tuple(y.shape[2:])}"
-        )
+    if jitter and y is not None and len(y.shape) == 4:
+        if y.shape[2:] != x.shape[2:]:
+            raise ValueError(
+                f"jitter needs images y of the height and width of x, {tuple(x.shape[2:])}, "
+                f"got {tuple(y.shape[2:])}"
+            )
+        if not (y.dtype == torch.uint8 or y.dtype.is_floating_point):  # no mean of two classes
+            raise ValueError(f"jitter needs images y of uint8 or floats, got {y.dtype}")
     with torch.no_grad(), own_random_state(next(G.parameters())), mode(G, D, training=False):
         like = next(G.parameters())
         n = 2

@@ -292,6 +292,17 @@ def test_the_average_of_a_conditional_generator_is_taken_and_saved(tmp_path):
     assert torch.equal(ganlib.sample(saved, 5), ganlib.sample(game.averaged, 5))
 
 
+@pytest.mark.parametrize("wrong", [-1, 5])
+def test_a_class_out_of_range_is_refused_before_any_work(wrong, monkeypatch):
+    G = ganlib.ConditionalMLPGenerator(ganlib.Noise(4), (3,), 5, 6, 7, (8,))
+    D = ganlib.ConditionalMaxoutDiscriminator((3,), 5, 6, 7, 8)
+    y = torch.arange(40) % 5
+    y[17] = wrong
+    monkeypatch.setattr(training.Game, "play_step", lambda _: pytest.fail("too late"))
+    with pytest.raises(ValueError, match="y must be from 0 to 4, got values from"):
+        ganlib.train(G, D, X, y, steps=1, batch_size=4)
+
+
 @pytest.mark.parametrize(
     "D",
     [
@@ -804,6 +815,8 @@ def without_noise():
         ({"x": X.long()}, "x must be a tensor of uint8 or floats, or image files, got torch.int64"),
         ({"x": X.numpy()}, "x must be a tensor of uint8 or floats, or image files, got ndarray"),
         ({"x": X / 0}, "x must be finite"),
+        ({"y": X / 0}, "y must be finite"),
+        ({"x": X[:0], "y": X[:0]}, r"x must hold data, got \(0, 3\)"),
         ({"x": torch.rand(40, 4)}, r"G's samples must have the shape of x, \(4,\), got \(3,\)"),
         ({"y": torch.rand(39, 1)}, "y must have one condition for each of the 40 x, got 39"),
         ({"players": without_noise()}, "G must have an attribute noise"),
@@ -1049,6 +1062,11 @@ def test_pairs_of_several_sizes_cannot_be_jittered():
     message = r"images y of the height and width of x, \(16, 16\), got \(8, 16\)"
     with pytest.raises(ValueError, match=message):
         play_pix2pix(y=PLANS[:, :, :8])
+
+
+def test_maps_of_class_numbers_cannot_be_jittered():
+    with pytest.raises(ValueError, match=r"images y of uint8 or floats, got torch\.int64"):
+        play_pix2pix(y=(9 * PLANS).long())
 
 
 # Data larger than memory -------------------------------------------------------------------------
