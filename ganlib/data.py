@@ -391,7 +391,7 @@ def colour_pairs(
 
 def to_grey(images: Tensor) -> Tensor:
     """(N, 3, H, W) uint8 → (N, 1, H, W) uint8, 0.299 R + 0.587 G + 0.114 B (ITU-R 601), rounded."""
-    weights = torch.tensor([299, 587, 114], dtype=torch.int32).view(3, 1, 1)
+    weights = torch.tensor([299, 587, 114], dtype=torch.int32, device=images.device).view(3, 1, 1)
     return (((images * weights).sum(1, keepdim=True) + 500) // 1000).byte()
 
 
@@ -856,7 +856,11 @@ def _facades() -> Path:
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache) as part, ZipFile(archive) as file:
             file.extractall(part)
-            os.replace(Path(part) / "facades", folder)  # whole or not at all
+            try:
+                os.replace(Path(part) / "facades", folder)  # whole or not at all
+            except OSError:
+                if not folder.is_dir():  # where it is one, another process was faster
+                    raise
     return folder
 
 

@@ -994,6 +994,25 @@ def test_facades_are_downloaded_checked_and_unpacked_once(facades, serve, monkey
         load("facades")
 
 
+def test_facades_that_two_processes_unpack_at_once_are_whole(facades, monkeypatch, tmp_path):
+    kept = tmp_path / "kept" / "facades"
+    kept.mkdir(parents=True)
+    shutil.copy(facades.with_suffix(".zip"), kept)
+    checksum = hashlib.sha256(facades.with_suffix(".zip").read_bytes()).hexdigest()
+    monkeypatch.setitem(data._CHECKSUMS, "facades", (f"sha256:{checksum}",))
+    monkeypatch.setenv("GANLIB_DATA", str(kept.parent))
+    extract = data.ZipFile.extractall
+
+    def be_late(archive, part):
+        extract(archive, part)
+        shutil.copytree(facades, cache / "facades" / "unpacked")
+
+    cache = Path(data.pooch.os_cache("ganlib"))
+    monkeypatch.setattr(data.ZipFile, "extractall", be_late)
+    assert len(load("facades", "test")) == 106
+    assert [path.name for path in (cache / "facades").iterdir()] == ["unpacked"]
+
+
 def test_other_facades_than_the_published_are_refused(facades, monkeypatch, tmp_path):
     shutil.copytree(facades, tmp_path / "facades")
     for side in "AB":
@@ -1053,6 +1072,11 @@ def test_grey_is_rounded_from_the_weights_of_itu_r_601():
     grey = to_grey(colours.byte()[:, :, None, None])
     assert grey.flatten().tolist() == [76, 150, 29, 255, 1]  # 76.245, 149.685, 29.07, 255, 0.886
     assert (grey.dtype, grey.shape) == (torch.uint8, (5, 1, 1, 1))
+
+
+def test_grey_is_computed_on_the_images_device():
+    images = torch.zeros(2, 3, 4, 4, dtype=torch.uint8, device="meta")
+    assert to_grey(images).device.type == "meta"
 
 
 def test_inputs_of_colours_are_their_grey():
