@@ -279,6 +279,9 @@ class ConditionalMLPGenerator(_Generator):
         hidden: Width of each layer that both share.
         dropout: Probability with which each hidden unit is dropped in training; 0.5 in the paper.
         init: Weights start in U(−init, init), biases at 0; PyTorch's default without it.
+
+    Raises:
+        ValueError: `classes` is below 1.
     """
 
     def __init__(
@@ -302,6 +305,7 @@ class ConditionalMLPGenerator(_Generator):
             dropout=dropout,
             init=init,
         )
+        _check_positive(classes=classes)
         self.noise, self.shape, self.classes = noise, tuple(shape), classes
         self.of_z = nn.Sequential(nn.Linear(noise.dim, units_z), nn.ReLU(), _Dropout(dropout))
         self.of_y = nn.Sequential(nn.Linear(classes, units_y), nn.ReLU(), _Dropout(dropout))
@@ -450,6 +454,9 @@ class ConditionalMaxoutDiscriminator(_Network):
         init: Weights start in U(−init, init), biases at 0.
         init_y: The weights of y's own layer start in U(−init_y, init_y): a single input of it is
             not 0, and with weights as small as the others D would be deaf to y for long.
+
+    Raises:
+        ValueError: `classes` is below 1.
     """
 
     def __init__(
@@ -479,6 +486,7 @@ class ConditionalMaxoutDiscriminator(_Network):
             init=init,
             init_y=init_y,
         )
+        _check_positive(classes=classes)
         self.classes = classes
         self.of_x = nn.Sequential(
             nn.Flatten(), _Dropout(1 - keep_input), Maxout(math.prod(shape), units_x, pieces)
@@ -635,12 +643,12 @@ class UNetGenerator(_Network):
             width=width,
             noise=None if noise is None else {"dim": noise.dim, "distribution": noise.distribution},
         )
-        size = shape[-1]
-        if len(shape) != 3 or shape[1] != size or size < 16 or size & (size - 1):
+        size = shape[-1] if len(shape) == 3 else 0
+        if size < 16 or shape[1] != size or size & (size - 1):
             raise ValueError(
                 f"shape must be (C, H, W), H = W a power of two from 16 on, got {tuple(shape)}"
             )
-        _check_channels(inputs=inputs, width=width)
+        _check_positive(inputs=inputs, width=width)
         self.noise = noise
         self.dropout_at_test = dropout_at_test
         self.batch_statistics_at_test = batch_statistics_at_test
@@ -728,7 +736,7 @@ class PatchDiscriminator(_Network):
         super().__init__(shape=list(shape), inputs=inputs, width=width, halvings=halvings)
         if inputs < 0 or halvings < 0:
             raise ValueError(f"inputs and halvings must be at least 0, got {inputs} and {halvings}")
-        _check_channels(width=width)
+        _check_positive(width=width)
         smallest = 3 << halvings if halvings else 1
         if len(shape) != 3 or min(shape[1:]) < smallest:
             raise ValueError(
@@ -765,7 +773,7 @@ class PatchDiscriminator(_Network):
         return self.layers(2 * both - 1)
 
 
-def _check_channels(**numbers: int) -> None:
+def _check_positive(**numbers: int) -> None:
     for name, number in numbers.items():
         if number < 1:
             raise ValueError(f"{name} must be at least 1, got {number}")
@@ -830,7 +838,7 @@ def build(config: dict) -> nn.Module:
         if arguments.get("noise") is not None:
             arguments["noise"] = Noise(**arguments["noise"])
         return _NETWORKS[name](**arguments)
-    except TypeError as error:
+    except (TypeError, AttributeError) as error:  # no value of the kind it takes
         raise ValueError(f"{name} cannot be built from {arguments}: {error}") from error
 
 

@@ -421,6 +421,13 @@ def test_what_is_no_class_is_refused(y, message):
         D(torch.rand(2, 1, 28, 28), y)
 
 
+def test_a_pair_without_classes_is_refused():
+    with pytest.raises(ValueError, match="classes must be at least 1, got 0"):
+        ConditionalMLPGenerator(Noise(3), (1, 8, 8), 0)
+    with pytest.raises(ValueError, match="classes must be at least 1, got 0"):
+        ConditionalMaxoutDiscriminator((1, 8, 8), 0)
+
+
 def test_conditional_generator_starts_at_the_mean_image():
     images = ganlib.load("digits").images
     G = ConditionalMLPGenerator(Noise(3), (1, 8, 8), 10)
@@ -737,6 +744,7 @@ def test_pix2pix_pair_computes_in_bf16_and_answers_colours_in_float32():
         (lambda: UNetGenerator((3, 8, 8)), r"a power of two from 16 on, got \(3, 8, 8\)"),
         (lambda: UNetGenerator((3, 32, 16)), r"H = W a power of two"),
         (lambda: UNetGenerator((32, 32)), r"shape must be \(C, H, W\)"),
+        (lambda: UNetGenerator(()), r"shape must be \(C, H, W\)"),
         (lambda: UNetGenerator((3, 16, 16), inputs=0), "inputs must be at least 1, got 0"),
         (lambda: UNetGenerator((3, 16, 16), width=0), "width must be at least 1, got 0"),
         (lambda: PatchDiscriminator((3, 23, 64)), "at least 24 for 3 halvings"),
@@ -812,6 +820,11 @@ def test_only_networks_of_ganlib_are_built(name):
 def test_arguments_that_a_network_does_not_take_are_refused(name, arguments):
     with pytest.raises(ValueError, match=f"{name} cannot be built from"):
         build({"network": name, **arguments})
+
+
+def test_a_generator_that_needs_noise_is_not_built_without():
+    with pytest.raises(ValueError, match="MLPGenerator cannot be built from"):
+        build({"network": "MLPGenerator", "shape": [1], "noise": None})
 
 
 @each_network
