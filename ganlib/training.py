@@ -34,6 +34,7 @@ __all__ = ["CHECKPOINT", "GENERATOR", "Game", "Schedule", "train", "write_whole"
 CHECKPOINT = "checkpoint.pt"  # in a run's folder: all that the run needs to go on
 GENERATOR = "generator.safetensors"  # beside it: all that sampling needs
 FORMAT = 1  # of the checkpoint; raised whenever an older ganlib could not read the new one
+LATER = {"same_samples": False, "jitter": False}  # settings that older checkpoints go without
 TINY = 1e-24  # far below all that moves a weight, far above where float32 ends
 MEASURED = ("D(x)", "D(G(z))", "loss_D", "loss_G", "L1", "grad_D", "grad_G")
 
@@ -346,7 +347,7 @@ class Game:
                 f"{path} has format {form}, and this ganlib reads formats up to {FORMAT}: "
                 "it was written by a newer ganlib."
             )
-        differences = _differences(state["settings"], self.settings)
+        differences = _differences(LATER | state["settings"], self.settings)
         if differences:
             raise ValueError(
                 f"{path} belongs to a run with other settings; resume with the same ones or train "

@@ -573,6 +573,18 @@ def test_the_generator_file_holds_what_one_would_sample_from(tmp_path):
     assert torch.equal(ganlib.sample(G, 5), ganlib.sample(game.averaged, 5))
 
 
+def test_a_run_goes_on_from_a_checkpoint_older_than_a_setting(tmp_path):
+    whole = play(steps=8)
+    play(steps=3, out=tmp_path)
+    state = torch.load(tmp_path / CHECKPOINT, weights_only=True)
+    for name in training.LATER:
+        del state["settings"][name]
+    torch.save(state, tmp_path / CHECKPOINT)
+    with pytest.raises(ValueError, match="same_samples: the checkpoint has False, this run has Tr"):
+        play(steps=8, out=tmp_path, same_samples=True)
+    assert bits(play(steps=8, out=tmp_path)) == bits(whole)
+
+
 def test_a_finished_run_is_not_played_again(tmp_path):
     first = play(out=tmp_path)
     written = (tmp_path / CHECKPOINT).stat().st_mtime_ns
