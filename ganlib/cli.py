@@ -224,9 +224,12 @@ def train(
 @_folder_option("runs", "Folder of the runs; what is there goes on.")
 @_folder_option("results", "Folder of what was measured.")
 @_device_options
-@click.option("--quick", is_flag=True, help="See that all works, on the embedded digits.")
+@click.option("--quick", is_flag=True, help="See that all works, on embedded data.")
 def reproduce(recipe, seeds, runs, results, accelerator, devices, nodes, precision, quick):
-    """Run RECIPE with several seeds, score it as the paper does, and write down how.
+    """Run RECIPE with several seeds, score it, and write down how.
+
+    The score is the Parzen log-likelihood by the 2014 paper's protocol; where images are turned
+    into images, L1 on the test pairs.
 
     Writes RESULTS/RECIPE/metrics.json and pictures. Ctrl-C saves the run; the same command goes
     on. Seeds may run side by side, one a process; a last call with all of them collects.
@@ -394,6 +397,8 @@ def _inputs(source: str, G: torch.nn.Module, n: int) -> torch.Tensor:
     else:
         path = Path(source).expanduser()
         found = ganlib.stream(path).images if path.is_dir() else ImageFiles([path])
+        if path.is_dir() and Path(found.files[0]).parent != path:  # as pairs and classes lie
+            raise ValueError(f"inputs must be a folder of images, got {source}, of further folders")
     shape = (G.config["inputs"], *G.config["shape"][1:])
     images = found[:n]
     if shape[0] == 1 and images.shape[1] == 3:

@@ -482,6 +482,7 @@ def test_images_are_asked_for_where_they_are_due_and_refused_elsewhere(
             ["sample", translator, "--inputs", tmp_path / "photos"],
             "inputs must have the shape of those in training, (1, 64, 64), got (1, 32, 32)",
         ),
+        (["sample", translator, "--inputs", tmp_path], "inputs must be a folder of images, got"),
         (["sample", trained, "--inputs", "colour"], extra),
         (["sample", trained, "--no-dropout"], extra),
         (["sample", trained, "--running-statistics"], extra),
