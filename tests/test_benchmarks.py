@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner
 from torch.utils.flop_counter import FlopCounterMode
 
 import ganlib
@@ -44,6 +45,18 @@ def test_every_case_is_measured_and_printed(quick):
             low, high = its["quartiles"]
             assert 0 < low <= its["median"] <= high
             assert f"  {its['what']} " in printed
+
+
+def test_the_steps_of_a_block_are_written_down_as_they_were_played(tmp_path, monkeypatch):
+    played = {}
+    for name in ("cgan", "pix2pix"):
+        measure = lambda effort, name=name: played.update({name: effort.steps}) or []  # noqa: E731
+        monkeypatch.setitem(bench.CASES, name, measure)
+    result = CliRunner().invoke(bench.main, ["cgan", "pix2pix", "--out", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    report = json.loads((tmp_path / "metrics.json").read_text("utf-8"))
+    assert {name: case["steps a block"] for name, case in report.items()} == played
+    assert played == {"cgan": 20, "pix2pix": 1}
 
 
 def test_each_goal_of_speed_and_memory_is_judged(quick):
