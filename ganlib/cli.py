@@ -315,8 +315,8 @@ def sample(run, n, seed, number, inputs, no_dropout, running_statistics, out):
     if _takes_images(G):
         if inputs is None:
             raise ValueError(f"inputs must be given: a {type(G).__name__} turns images into images")
-        G.dropout_at_test = not no_dropout
-        G.batch_statistics_at_test = not running_statistics
+        G.dropout_at_test &= not no_dropout  # where the recipe left them on
+        G.batch_statistics_at_test &= not running_statistics
         y = _inputs(inputs, G, n)
         n = len(y)
     elif inputs is not None or no_dropout or running_statistics:

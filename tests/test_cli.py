@@ -457,6 +457,15 @@ def test_both_switches_of_test_time(translator, tmp_path):
     assert not np.array_equal(found[0], found[2])
 
 
+def test_switches_that_were_saved_off_stay_off(translator, tmp_path):
+    G = ganlib.load_network(translator / GENERATOR)
+    G.dropout_at_test = G.batch_statistics_at_test = False
+    ganlib.save_network(G, tmp_path / GENERATOR)
+    images = numbers(tmp_path, "sample", tmp_path, "--inputs", "colour", "-n", 2)
+    y = ganlib.load("colour", "test").inputs[:2]
+    np.testing.assert_array_equal(images, ganlib.sample(G, 2, y).numpy())
+
+
 def test_outputs_become_a_picture(translator, sheets, tmp_path):
     out = tmp_path / "outputs.png"
     result = run("sample", translator, "--inputs", "colour", "-n", 5, "--out", out)
