@@ -41,6 +41,7 @@ __all__ = [
     "PatchDiscriminator",
     "UNetGenerator",
     "build",
+    "check_classes",
     "limit_norms",
     "load_network",
     "mode",
@@ -247,6 +248,18 @@ class MLPGenerator(_Generator):
         self.last.load_state_dict(other.last.state_dict())
 
 
+def check_classes(y: Tensor, classes: int) -> None:
+    """Refuse numbers that are no class: a GPU would do so late, and then be of no more use.
+
+    Raises:
+        ValueError: One of y is below 0, or not below `classes`.
+    """
+    if y.numel() and not 0 <= y.min() <= y.max() < classes:
+        raise ValueError(
+            f"y must be from 0 to {classes - 1}, got values from {y.min()} to {y.max()}"
+        )
+
+
 def _from_classes(y: Tensor, classes: int, like: Tensor) -> Tensor:
     """(N,) int64 classes → (N, classes) numbers, 1 at the class and 0 elsewhere."""
     if y.dtype != torch.int64 or y.shape != like.shape[:1]:
@@ -254,21 +267,19 @@ def _from_classes(y: Tensor, classes: int, like: Tensor) -> Tensor:
             f"y must be {len(like)} int64 classes, one for each sample, got {tuple(y.shape)} "
             f"{y.dtype}"
         )
-    # On another device the check would have to wait for it; there one_hot fails by itself.
-    if y.device.type == "cpu" and len(y) and not 0 <= y.min() <= y.max() < classes:
-        raise ValueError(
-            f"y must be from 0 to {classes - 1}, got values from {y.min()} to {y.max()}"
-        )
+    if y.device.type == "cpu":  # on another device each step would wait for it
+        check_classes(y, classes)
     return one_hot(y, classes).to(like.dtype)
 
 
 class ConditionalMLPGenerator(_Generator):
     """(z, y) → x: z and the class y have a hidden layer each, and share those above.
 
-    The defaults are the generator for MNIST of Mirza & Osindero (2014), *Conditional generative
-    adversarial nets*, section 4.1: with `Noise(100, "uniform")` it maps z to 200 rectified linear
-    units, y to 1000, both to 1200, and these to the pixels through sigmoids. The paper draws z from
-    U[0, 1]^100, which is (1 + z/√3)/2 of ours: the first layer can undo what differs.
+    The defaults, but for the dropout, are the generator for MNIST of Mirza & Osindero (2014),
+    *Conditional generative adversarial nets*, section 4.1: with `Noise(100, "uniform")` it maps z
+    to 200 rectified linear units, y to 1000, both to 1200, and these to the pixels through
+    sigmoids. The paper draws z from U[0, 1]^100, which is (1 + z/√3)/2 of ours: the first layer can
+    undo what differs.
 
     Args:
         noise: The distribution p_z of z.

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ganlib.data import ImageFiles, as_condition, derive_seed, to_float
-from ganlib.networks import mode, own_random_state
+from ganlib.networks import check_classes, mode, own_random_state
 
 __all__ = ["in_turn", "interpolate", "nearest", "sample", "walk"]
 
@@ -37,13 +37,15 @@ def generate(
         (N, ...) samples, float, on the CPU.
 
     Raises:
-        ValueError: z and y differ in number, or there is neither.
+        ValueError: z and y differ in number, or there is neither; y is out of G's classes.
     """
     if z is None and y is None:
         raise ValueError("y must hold the conditions of a G that takes no noise, got None")
     n = len(y) if z is None else len(z)
     if y is not None and len(y) != n:
         raise ValueError(f"y must have one condition for each of the {len(z)} z, got {len(y)}")
+    if y is not None and hasattr(G, "classes"):
+        check_classes(y, G.classes)
     like = next(G.parameters())
     if y is not None and len(y.shape) == 4:
         batch_size = 1

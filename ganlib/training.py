@@ -26,7 +26,13 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from tqdm import tqdm
 
 from ganlib.data import ImageFiles, as_condition, derive_seed, minibatches
-from ganlib.networks import mode, own_random_state, random_generators, save_network
+from ganlib.networks import (
+    check_classes,
+    mode,
+    own_random_state,
+    random_generators,
+    save_network,
+)
 from ganlib.objectives import GENERATOR_LOSSES, discriminator_loss, l1_loss
 
 __all__ = ["CHECKPOINT", "GENERATOR", "Game", "Schedule", "train", "write_whole"]
@@ -597,11 +603,8 @@ def _check(G, D, x, y, simultaneous, jitter, fabric) -> None:
         raise ValueError("x must be image files where y is, got a tensor")
     if y is not None and len(y) != len(x):
         raise ValueError(f"y must have one condition for each of the {len(x)} x, got {len(y)}")
-    classes = getattr(G, "classes", None)  # all at once: one in the middle would come up late
-    if classes and y is not None and y.dtype == torch.int64:
-        low, high = (int(end) for end in y.aminmax())
-        if low < 0 or high >= classes:
-            raise ValueError(f"y must be from 0 to {classes - 1}, got values from {low} to {high}")
+    if hasattr(G, "classes") and y is not None:
+        check_classes(y, G.classes)  # all at once: one in the middle would come up late
     if jitter and len(x.shape) != 4:
         raise ValueError(f"jitter needs images x (N, C, H, W), got {tuple(x.shape)}")
     if jitter and y is not None and len(y.shape) == 4:

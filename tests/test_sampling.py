@@ -424,6 +424,14 @@ def test_without_a_condition_each_class_is_drawn_in_its_turn():
     assert not torch.equal(sample(G, 7, torch.full((7,), 1)), asked)
 
 
+def test_a_class_that_there_is_not_is_refused_before_any_work():
+    G = of_three_classes()
+    G.forward = lambda *_: pytest.fail("too late")  # on a GPU, which then is of no more use
+    for y in ([0, 3], [-1, 0]):
+        with pytest.raises(ValueError, match="y must be from 0 to 2, got values from"):
+            sample(G, 2, torch.tensor(y))
+
+
 def test_a_class_stays_the_same_on_the_way():
     G = of_three_classes()
     z0, z1 = torch.randn(5, 4), torch.randn(5, 4)
