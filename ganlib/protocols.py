@@ -184,10 +184,10 @@ class Likelihood:
 class Pairs:
     """Image to image: outputs for held-out inputs, beside their truths.
 
-    The score is L1, the mean absolute difference from the truth; the best possible L1 is that of a
-    blurred median, so beside it stand sharpness and chroma, as ratios to those of the truths, and
-    diversity, the mean absolute difference of two outputs for one input, which differ by dropout
-    and by z.
+    The score is L1, the mean absolute difference from the truth. L1 alone is least where each value
+    is its median given the input, which is blurred and greyish; so beside it stand sharpness and
+    chroma, as ratios to those of the truths, and diversity, the mean absolute difference of two
+    outputs for one input, which differ by dropout and by z.
 
     Args:
         splits: The data's "train", "validation" and "test", with `inputs`.
