@@ -370,9 +370,9 @@ def colour_pairs(
         if not path.is_dir():
             raise ValueError(f"folder must be the path of a folder of photos, got {str(folder)!r}")
         files = _image_files(_split_folder(path, split))
-        photos = [(file, ImageFiles([file])[0]) for file in files]
-        if not photos:
+        if not files:
             raise ValueError(f"{path} holds no images ({', '.join(_IMAGE_FILES)}) for {split!r}")
+        photos = ((file, ImageFiles([file])[0]) for file in files)  # one at a time in memory
     squares = []
     for name, photo in photos:
         channels, height, width = photo.shape
@@ -384,9 +384,9 @@ def colour_pairs(
         top, left = height % size // 2, width % size // 2
         grid = photo[:, top:, left:].unfold(1, size, size).unfold(2, size, size)
         squares.append(grid.permute(1, 2, 0, 3, 4).flatten(0, 1))
-    images = torch.cat(squares).contiguous()
     name = "colour" if folder is None else str(folder)
-    return Data(name, split, images, inputs=to_grey(images))
+    inputs = torch.cat([to_grey(its) for its in squares])  # not of all at once, in 32 bits
+    return Data(name, split, torch.cat(squares), inputs=inputs)
 
 
 def to_grey(images: Tensor) -> Tensor:

@@ -158,7 +158,7 @@ def test_all_classes_are_evaluated_together(of_classes):
     assert repr(score) in result.output
 
 
-@pytest.mark.parametrize("command", [[], ["train"], ["sample"], ["interpolate"], ["recipes"]])
+@pytest.mark.parametrize("command", [[], *([name] for name in main.commands)])
 def test_help_explains_every_option(command):
     result = run(*command, "--help")
     assert result.exit_code == 0
