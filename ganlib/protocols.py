@@ -233,13 +233,15 @@ class Pairs:
         return found
 
     def reference(self) -> dict:
-        """The same numbers for images that no game has made, and that no input has chosen."""
+        """The same numbers for images that no game has made; the first a game should beat."""
         train, n = to_float(self.train.images).cpu(), len(self.test)
+        truth = to_float(self.test.images).cpu()
         rows = {
+            "the input itself": _as_wide(self.test.inputs, truth),
             "the mean training image": train.mean(0).expand(n, -1, -1, -1),
             "the median training image": train.median(0).values.expand(n, -1, -1, -1),
             "some training image": train[torch.arange(n) % len(train)],
-            "the truth": to_float(self.test.images).cpu(),
+            "the truth": truth,
         }
         return {row: self.measure_images(images) for row, images in rows.items()}
 

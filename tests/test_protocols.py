@@ -89,11 +89,20 @@ def test_the_truth_has_no_error_and_a_shift_has_its_own():
     assert grey["sharpness"] < 1
 
 
-def test_what_no_input_has_chosen():
+def test_what_no_game_has_made():
     images = torch.tensor([0, 0, 90], dtype=torch.uint8).view(3, 1, 1, 1).expand(3, 1, 8, 8)
     found = pairs(images.contiguous()).reference()
     means = {row: its["score"]["mean"] * 255 for row, its in found.items()}
     assert means["the truth"] == 0
+    assert means["the input itself"] == pytest.approx(30, abs=0.05)  # black
     assert means["the median training image"] == pytest.approx(30, abs=0.05)  # 0, 0 and 90 off
     assert means["the mean training image"] == pytest.approx(40, abs=0.05)  # 30, 30 and 60
     assert "chroma" not in found["the truth"]
+
+
+def test_grey_is_what_colouring_must_beat():
+    protocol = Pairs({split: load("colour", split) for split in SPLITS}, None)
+    grey = protocol.reference()["the input itself"]
+    expected = (protocol.test.inputs / 255 - protocol.test.images / 255).abs().mean().item()
+    assert grey["score"]["mean"] == pytest.approx(expected, abs=1e-4)
+    assert grey["chroma"] == 0
