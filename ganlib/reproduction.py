@@ -11,7 +11,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -104,9 +104,7 @@ def reproduce(
     _draw_course(game, progress["curve"], protocol.unit, results)
     best = "raw" if game.averaged is None else "averaged"
     scores = [its[best]["score"]["mean"] for its in found.values()]
-    reference = runs / "reference.json"
-    if not reference.exists():
-        write_json(reference, protocol.reference())
+    reference = _kept(runs / "reference.json", protocol, {}, protocol.reference)
     report = {
         "recipe": name,
         "summary": recipe.summary,
@@ -120,7 +118,7 @@ def reproduce(
             else None,
         },
         "seeds": found,
-        "reference": json.loads(reference.read_text("utf-8")),
+        "reference": reference,
         "data": recipe.data,
         "steps": recipe.steps,
     }
@@ -188,14 +186,23 @@ def _play(
 
 def _measured(game: Game, folder: Path, protocol: Likelihood | Pairs) -> dict:
     """The final numbers of one run, measured unless these weights were measured before."""
-    path = folder / "measured.json"
     sha256 = hashlib.sha256((folder / GENERATOR).read_bytes()).hexdigest()
+    path = folder / "measured.json"
+    return _kept(path, protocol, {"sha256": sha256}, lambda: protocol.measure(game))
+
+
+def _kept(path: Path, protocol: Likelihood | Pairs, key: dict, measure: Callable[[], dict]) -> dict:
+    """What was measured before by this version of the protocol and for this key, or is now.
+
+    The first versions did not write down which they were.
+    """
     if path.exists():
         before = json.loads(path.read_text("utf-8"))
-        if before["sha256"] == sha256:
+        version = before.pop("protocol", 1)
+        if version == protocol.version and before.items() >= key.items():
             return before
-    measured = protocol.measure(game) | {"sha256": sha256}
-    write_json(path, measured)
+    measured = measure() | key
+    write_json(path, measured | {"protocol": protocol.version})
     return measured
 
 

@@ -119,6 +119,33 @@ def test_other_weights_are_measured_anew(quick, tmp_path):
     assert report["seeds"]["0"]["averaged"] == report_in(folder)["seeds"]["0"]["averaged"]
 
 
+@pytest.mark.parametrize("version", [1, 2])
+def test_what_another_version_of_the_protocol_measured_is_measured_anew(
+    version, quick, tmp_path, monkeypatch
+):
+    """Files of version 1 need not say so: the first ones did not."""
+    folder, *_ = quick
+    copy = tmp_path / "runs"
+    shutil.copytree(folder / "runs", copy)
+    paths = [copy / "mnist-225-quick" / name for name in ("seed-0/measured.json", "reference.json")]
+    for path in paths:
+        before = json.loads(path.read_text())
+        assert before.pop("protocol") == 1
+        path.write_text(json.dumps(before | {"kept": True}))
+    monkeypatch.setattr(protocols.Likelihood, "version", version)
+    monkeypatch.setattr(
+        protocols.Likelihood, "measure", lambda *_: {"averaged": {"score": {"mean": 7.0}}}
+    )
+    monkeypatch.setattr(protocols.Likelihood, "reference", lambda _: {})
+    report = reproduction.reproduce(
+        "mnist-225", seeds=[0], quick=True, runs=copy, results=tmp_path / "results"
+    )
+    for found, path in zip((report["seeds"]["0"], report["reference"]), paths, strict=True):
+        assert ("kept" in found) == (version == 1)
+        assert "protocol" not in found
+        assert json.loads(path.read_text()).get("protocol") == (None if version == 1 else version)
+
+
 def test_a_stopped_run_goes_on_to_the_same_weights(quick, tmp_path, monkeypatch):
     folder, *_ = quick
     play_step = ganlib.Game.play_step
