@@ -581,9 +581,19 @@ def _few(pixels: int, like: Tensor) -> bool:
     """Whether a CPU convolves by a product of matrices, in half the time.
 
     Where pixels are few, a convolution's time goes into putting its many weights into an order of
-    its own, forward and back. A product takes them as they are.
+    its own, forward and back. A product takes them as they are. The layer is then not called, nor
+    are hooks on it.
     """
     return like.device.type == "cpu" and pixels <= 64
+
+
+def _check_images(y: Tensor | None, inputs: int, multiple: int = 1) -> None:
+    """Refuse a y that is no images of so many channels, of sides that are such multiples."""
+    fits = y is not None and y.ndim == 4 and y.shape[1] == inputs
+    if not fits or any(side % multiple for side in y.shape[2:]):
+        sides = f", H and W multiples of {multiple}" if multiple > 1 else ""
+        got = None if y is None else tuple(y.shape)
+        raise ValueError(f"y must be (N, {inputs}, H, W){sides}, got {got}")
 
 
 def _halved(x: Tensor, layer: nn.Conv2d) -> Tensor:
@@ -616,7 +626,8 @@ class UNetGenerator(_Network):
     smaller image has fewer layers at the bottleneck. Leaky ReLU (slope 0.2) down, ReLU up, batch
     norm on all layers but the first, the bottleneck and the last, dropout of one half on the first
     three of the way up. Images in [0, 1] are mapped to [−1, 1] at the input, and tanh's [−1, 1]
-    back to [0, 1] at the output.
+    back to [0, 1] at the output. An image whose sides are multiples of H passes, too; at the
+    bottleneck it is more than one pixel.
 
     The paper's z is the dropout alone. A `noise` is fed in as further channels of the input,
     constant over the image.
@@ -660,7 +671,7 @@ class UNetGenerator(_Network):
                 f"shape must be (C, H, W), H = W a power of two from 16 on, got {tuple(shape)}"
             )
         _check_positive(inputs=inputs, width=width)
-        self.noise = noise
+        self.noise, self.inputs, self.size = noise, inputs, size
         self.dropout_at_test = dropout_at_test
         self.batch_statistics_at_test = batch_statistics_at_test
         depth = size.bit_length() - 1
@@ -692,8 +703,13 @@ class UNetGenerator(_Network):
     def config(self, config: dict) -> None:
         self._config = config
 
-    def forward(self, z: Tensor | None, y: Tensor) -> Tensor:
-        """z (N, noise.dim) or None, y (N, inputs, H, W) in [0, 1] → (N, *shape) in [0, 1]."""
+    def forward(self, z: Tensor | None, y: Tensor | None = None) -> Tensor:
+        """z (N, noise.dim) or None, y (N, inputs, H, W) in [0, 1] → (N, C, H, W) in [0, 1].
+
+        Raises:
+            ValueError: There is no y, or it has another shape.
+        """
+        _check_images(y, self.inputs, self.size)
         x = 2 * y - 1
         if z is not None:
             x = torch.cat([x, z[..., None, None].expand(-1, -1, *y.shape[2:])], 1)
@@ -779,7 +795,13 @@ class PatchDiscriminator(_Network):
         return field
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """x (N, *shape), y (N, inputs, H, W), both in [0, 1] → (N, 1, h, w) logits."""
+        """x (N, *shape), y (N, inputs, H, W), both in [0, 1] → (N, 1, h, w) logits.
+
+        Raises:
+            ValueError: `inputs` is not 0, and there is no y, or it has another shape.
+        """
+        if self.inputs:
+            _check_images(y, self.inputs)
         both = torch.cat([x, y], 1) if self.inputs else x
         return self.layers(2 * both - 1)
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -757,6 +758,25 @@ def test_pix2pix_pair_computes_in_bf16_and_answers_colours_in_float32():
 def test_impossible_images_or_channels_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    "y", [None, torch.tensor([1, 2]), torch.zeros(2, 32, 32), torch.zeros(2, 3, 32, 32)]
+)
+def test_conditions_that_are_not_the_images_due_are_refused(y):
+    got = re.escape(str(y if y is None else tuple(y.shape)))
+    with pytest.raises(ValueError, match=rf"y must be \(N, 2, H, W\), .* of 32, got {got}"):
+        small_unet()(None, y)
+    D = PatchDiscriminator((3, 32, 32), inputs=2, width=4, halvings=1)
+    with pytest.raises(ValueError, match=rf"y must be \(N, 2, H, W\), got {got}"):
+        D(images(2, 3, 32), y)
+
+
+def test_a_unet_takes_sides_that_are_multiples_of_its_own_and_no_others():
+    G = small_unet().eval()
+    assert G(None, torch.zeros(1, 2, 64, 32)).shape == (1, 3, 64, 32)
+    with pytest.raises(ValueError, match=r"multiples of 32, got \(1, 2, 32, 24\)"):
+        G(None, torch.zeros(1, 2, 32, 24))
 
 
 # The mean image ----------------------------------------------------------------------------------
