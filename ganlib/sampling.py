@@ -154,6 +154,7 @@ def interpolate(
     y: Tensor | None = None,
     *,
     spherical: bool = False,
+    seed: int = 0,
 ) -> Tensor:
     """G along the `walk` from z0 to z1 (Goodfellow et al., 2014, figure 3).
 
@@ -165,6 +166,7 @@ def interpolate(
         y: Condition of each way, () or (N,) or with further dimensions, which stays as it is on the
             way; without it a G of classes takes each in its turn, one a way.
         spherical: Follow the arc instead of the straight line.
+        seed: Of a G that draws, by dropout, in evaluation mode, too.
 
     Returns:
         (steps, ...) or (N, steps, ...) samples, float, on the CPU.
@@ -182,7 +184,7 @@ def interpolate(
             )
         y = y.unsqueeze(z0.ndim - 1).expand(*points.shape[:-1], *y.shape[z0.ndim - 1 :])
         y = y.flatten(0, z0.ndim - 1)
-    return generate(G, points.flatten(0, -2), y).unflatten(0, points.shape[:-1])
+    return generate(G, points.flatten(0, -2), y, seed=seed).unflatten(0, points.shape[:-1])
 
 
 def nearest(

@@ -306,6 +306,16 @@ def test_interpolation_keeps_the_condition_of_each_way(shape, y):
     assert torch.equal(interpolate(Conditional(), z0, z1, 5, y), expected)
 
 
+def test_walks_of_a_generator_that_draws_at_test_have_a_seed():
+    torch.manual_seed(0)
+    G = UNetGenerator((3, 16, 16), inputs=1, width=2, noise=Noise(3))
+    z0, z1 = Noise(3)(2, seed=0)
+    y = torch.rand(1, 16, 16)
+    first, again, other = (interpolate(G, z0, z1, 3, y, seed=seed) for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
 @pytest.mark.parametrize("y", [torch.zeros(3), torch.zeros(1), torch.tensor(0.0)])
 def test_interpolation_with_another_number_of_conditions_is_refused(y):
     with pytest.raises(ValueError, match="y must have one condition for each of the 4 ways"):
