@@ -418,6 +418,9 @@ def train(
     images in [−1, 1]. Between images in [0, 1], L1 is half of that: `lambda_l1=200` is the same
     game.
 
+    With several processes batch norm takes each one's own share of the minibatch, and the running
+    statistics that are saved are the first one's.
+
     Args:
         G: Generator. `G(z)` or `G(z, y)` must have the shape of x.
         D: Discriminator. `D(x)` or `D(x, y)` are logits of any shape that starts with N.
