@@ -5,12 +5,14 @@ images while it trains, `measure` all there is to say of a game at its end on te
 `reference` the same for what no game has made, and `draw` makes the pictures.
 """
 
+import math
 import statistics
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, conv2d
 
@@ -21,7 +23,7 @@ from ganlib.objectives import l1_loss
 from ganlib.sampling import generate, in_turn, interpolate, nearest, sample
 from ganlib.training import Game, write_whole
 
-__all__ = ["Likelihood", "Pairs"]
+__all__ = ["Likelihood", "Pairs", "draw_pairs"]
 
 SAMPLES = 10_000  # of the 2014 paper
 DRAWS = 3  # sets of samples: what another draw changes is part of a score's uncertainty
@@ -220,13 +222,16 @@ class Pairs:
 
         Returns:
             Plain values: "pairs", N; "score", L1 with its standard error over the pairs;
-            "sharpness" and, of colour images, "chroma", as ratios to those of the truths.
+            "sharpness" and, of colour images, "chroma", as ratios to those of the truths. None
+            stands for what cannot be told: the error over one pair, the ratio to 0.
         """
         truth = to_float(self.test.images).cpu()
         errors = (outputs - truth).abs().flatten(1).mean(1)
         score = {
             "mean": round(errors.mean().item(), 4),
-            "standard error": round(errors.std().item() / len(errors) ** 0.5, 4),
+            "standard error": round(errors.std().item() / len(errors) ** 0.5, 4)
+            if len(errors) > 1
+            else None,
         }
         found = {"pairs": len(truth), "score": score}
         found["sharpness"] = _ratio(metrics.sharpness, outputs, truth)
@@ -237,9 +242,9 @@ class Pairs:
     def reference(self) -> dict:
         """The same numbers for images that no game has made; the first a game should beat."""
         train, n = to_float(self.train.images).cpu(), len(self.test)
-        truth = to_float(self.test.images).cpu()
+        inputs, truth = (to_float(side).cpu() for side in (self.test.inputs, self.test.images))
         rows = {
-            "the input itself": _as_wide(self.test.inputs, truth),
+            "the input itself": _with_channels(inputs, truth.shape[1]),
             "the mean training image": train.mean(0).expand(n, -1, -1, -1),
             "the median training image": train.median(0).values.expand(n, -1, -1, -1),
             "some training image": train[torch.arange(n) % len(train)],
@@ -249,15 +254,33 @@ class Pairs:
 
     def draw(self, game: Game, folder: Path) -> None:
         """Test pairs with their outputs, and one input under several draws of dropout and z."""
-        truth = to_float(self.test.images[:8]).cpu()
-        inputs = self.test.inputs[:8]
-        outputs = _outputs(game.generator, inputs)
-        rows = torch.cat([_as_wide(inputs, truth), outputs, truth])
-        sheet = plotting.grid(rows, len(truth), ["input", "output", "truth"])
-        plotting.save(sheet, folder / "samples.png")
-        draws = [_outputs(game.generator, inputs, seed) for seed in range(4)]
-        sheet = plotting.grid(torch.cat(draws), len(truth), [f"draw {n + 1}" for n in range(4)])
+        G = game.generator
+        plotting.save(draw_pairs(G, self.test, "test pairs"), folder / "samples.png")
+        inputs, _ = _some(self.test)
+        draws = [_outputs(G, inputs, seed) for seed in range(4)]
+        sheet = plotting.grid(torch.cat(draws), len(inputs), [f"draw {n + 1}" for n in range(4)])
         plotting.save(sheet, folder / "draws.png")
+
+
+def draw_pairs(G: nn.Module, data: Data, title: str) -> Figure:
+    """Inputs, what G makes of them, and the truth, in three rows of at most eight.
+
+    Args:
+        G: Generator of images from images.
+        data: Pairs; some from all over them are shown.
+        title: What stands above.
+    """
+    inputs, truth = _some(data)
+    rows = [_with_channels(images, 3) for images in (inputs, _outputs(G, inputs), truth)]
+    return plotting.grid(torch.cat(rows), len(truth), ["input", "output", "truth"], title)
+
+
+def _some(data: Data) -> tuple[Tensor, Tensor]:
+    """Inputs and truths of eight pairs from all over the data, or of all if they are fewer."""
+    places = torch.linspace(0, len(data) - 1, min(8, len(data))).round().long().tolist()
+    sides = (torch.stack([side[place] for place in places]) for side in (data.inputs, data.images))
+    inputs, truth = (to_float(side).cpu() for side in sides)
+    return inputs, truth
 
 
 def _generators(game: Game) -> dict[str, nn.Module]:
@@ -274,14 +297,17 @@ def _outputs(G: nn.Module, inputs: Tensor, seed: int = 0) -> Tensor:
     return sample(G, len(inputs), inputs, seed=seed).clamp(0, 1)
 
 
-def _as_wide(inputs: Tensor, truth: Tensor) -> Tensor:
-    """Inputs as floats with the channels of the truth, to be shown beside it."""
-    inputs = to_float(inputs).cpu()
-    return inputs if inputs.shape[1] == truth.shape[1] else inputs.mean(1, True).expand_as(truth)
+def _with_channels(images: Tensor, channels: int) -> Tensor:
+    """The same images if they have so many channels, otherwise their mean in each."""
+    if images.shape[1] == channels:
+        return images
+    return images.mean(1, keepdim=True).expand(-1, channels, -1, -1)
 
 
-def _ratio(of, images: Tensor, real: Tensor) -> float:
-    return round((of(images).mean() / of(real).mean()).item(), 3)
+def _ratio(of, images: Tensor, real: Tensor) -> float | None:
+    """None where it is not finite, for which JSON has no word."""
+    ratio = (of(images).mean() / of(real).mean()).item()
+    return round(ratio, 3) if math.isfinite(ratio) else None
 
 
 def _softened(images: Tensor) -> Tensor:

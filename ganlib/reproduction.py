@@ -20,7 +20,7 @@ import torch
 from lightning_fabric import Fabric
 
 from ganlib import plotting
-from ganlib.data import SPLITS, Data, load
+from ganlib.data import SPLITS, Data
 from ganlib.protocols import Likelihood, Pairs
 from ganlib.recipes import RECIPES, Recipe
 from ganlib.training import CHECKPOINT, GENERATOR, Game, write_whole
@@ -85,7 +85,7 @@ def reproduce(
         instead = QUICK_PAIRS if recipe.condition == "inputs" else QUICK
         recipe, label = replace(recipe, **instead), f"{name}-quick"
     fabric = fabric or Fabric(devices=1)
-    splits = {split: _moved(load(recipe.data, split), fabric) for split in SPLITS}
+    splits = {split: _moved(recipe.open(split=split), fabric) for split in SPLITS}
     runs, results = Path(runs) / label, Path(results) / label
     protocol = (Pairs if recipe.condition == "inputs" else Likelihood)(splits, runs)
     folders = {seed: runs / f"seed-{seed}" for seed in seeds}
@@ -240,7 +240,11 @@ def _processor(device: torch.device) -> str:
 
 
 def write_json(path: Path, content: dict) -> None:
-    """Write a report, whole or not at all."""
+    """Write a report, whole or not at all.
+
+    Raises:
+        ValueError: A number in it is not finite: JSON has no word for that.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     write_whole(path, lambda part: part.write_text(text, "utf-8"))

@@ -1,10 +1,12 @@
 """The protocols: what they say of images of which it can be worked out by hand."""
 
+import numpy as np
 import pytest
 import torch
 
 from ganlib import protocols
 from ganlib.data import Data, load
+from ganlib.networks import UNetGenerator
 from ganlib.protocols import Likelihood, Pairs
 
 SPLITS = ("train", "validation", "test")
@@ -89,6 +91,15 @@ def test_the_truth_has_no_error_and_a_shift_has_its_own():
     assert grey["sharpness"] < 1
 
 
+def test_what_cannot_be_told_of_one_pair_without_texture_is_none():
+    protocol = pairs(torch.full((1, 3, 8, 8), 51, dtype=torch.uint8))
+    for images in (protocol.test.images / 255, torch.rand(1, 3, 8, 8)):
+        found = protocol.measure_images(images)
+        assert found["score"]["mean"] is not None
+        assert found["score"]["standard error"] is None
+        assert (found["sharpness"], found["chroma"]) == (None, None)
+
+
 def test_what_no_game_has_made():
     images = torch.tensor([0, 0, 90], dtype=torch.uint8).view(3, 1, 1, 1).expand(3, 1, 8, 8)
     found = pairs(images.contiguous()).reference()
@@ -106,3 +117,17 @@ def test_grey_is_what_colouring_must_beat():
     expected = (protocol.test.inputs / 255 - protocol.test.images / 255).abs().mean().item()
     assert grey["score"]["mean"] == pytest.approx(expected, abs=1e-4)
     assert grey["chroma"] == 0
+
+
+def test_a_sheet_shows_pairs_from_all_over_and_greys_two_channels():
+    images = torch.arange(15, dtype=torch.uint8).view(15, 1, 1, 1).expand(15, 3, 16, 16)
+    protocol = pairs(images.contiguous())
+    protocol.test.inputs[:, 0] = 2 * images[:, 0]
+    G = UNetGenerator((3, 16, 16), inputs=2, width=2)
+    (axes,) = protocols.draw_pairs(G, protocol.test, "mine").axes
+    assert axes.get_title() == "mine"
+    picture = np.asarray(axes.images[0].get_array())
+    height, width = picture.shape[0] / 3, picture.shape[1] / 8
+    for row in (0, 2):  # the mean of 2 n and 0, and n
+        middles = [picture[int((row + 0.5) * height), int((n + 0.5) * width), 0] for n in range(8)]
+        np.testing.assert_allclose(np.array(middles) * 255, range(0, 15, 2), atol=1e-3)

@@ -244,6 +244,12 @@ def test_bad_arguments_are_refused(tmp_path):
     assert "seeds must be numbers with commas between them, got '0;1'" in result.output
 
 
+def test_a_report_with_a_number_that_json_lacks_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        reproduction.write_json(tmp_path / "metrics.json", {"score": float("nan")})
+    assert not list(tmp_path.iterdir())
+
+
 def test_provenance_names_versions_and_hardware():
     found = reproduction.provenance()
     assert found["versions"]["torch"] == torch.__version__
