@@ -31,6 +31,7 @@ __all__ = [
     "ImageFiles",
     "JitteredMinibatches",
     "Minibatches",
+    "MissingSplit",
     "StreamedMinibatches",
     "as_condition",
     "colour_pairs",
@@ -99,6 +100,10 @@ _MIRRORS = {
 }
 _CHECKSUM_NAMES = {"sha256": "SHA-256", "md5": "MD5"}
 _IMAGE_FILES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+
+
+class MissingSplit(ValueError):
+    """A source lacks the split asked for."""
 
 
 @dataclass(frozen=True)
@@ -309,7 +314,7 @@ def stream_pairs(
             sides = [ImageFiles(files, half=half, size=size) for half in ("left", "right")]
             break
     else:
-        raise ValueError(
+        raise MissingSplit(
             f"{path} has no {split!r} split of pairs: there are neither folders {names[-1]}A "
             f"and {names[-1]}B nor a folder {names[-1]}"
         )
@@ -328,8 +333,10 @@ def colour_pairs(
 ) -> Data:
     """Pairs for colouring: squares of colour photos, and the same in grey as `inputs`.
 
-    Each photo is cut into as many squares as fit, side by side, in its middle. Grey is that of
-    `to_grey`.
+    Each photo is cut into as many squares as fit, side by side, in its middle. One in a folder is
+    reduced before, to a shorter side of 4 · `size` if it is longer, every new pixel being the mean
+    over what it covers: a square of a dozen megapixels would show no thing, only its surface. Grey
+    is that of `to_grey`.
 
     Without a folder it is the two photos in scikit-learn, 640×427, of a temple and of a flower.
     Their splits are different regions, each with a part of both: of the columns, 256 to 383 are
@@ -346,11 +353,13 @@ def colour_pairs(
         The split, on the CPU: `images` (N, 3, size, size), `inputs` (N, 1, size, size).
 
     Raises:
-        ValueError: Unknown split; no such folder or split; a photo that cannot be read, has no
-            colours, or is smaller than a square.
+        ValueError: Unknown split; no such folder or split; `size` below 1; a photo that cannot be
+            read; photos that have no colours, or are smaller than a square.
     """
     if split not in SPLITS:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
+    if size < 1:
+        raise ValueError(f"size must be at least 1, got {size}")
     if folder is None:
         from sklearn.datasets import load_sample_images
 
@@ -361,7 +370,7 @@ def colour_pairs(
         }
         found = load_sample_images()
         photos = [
-            (os.path.basename(name), torch.tensor(photo[:, part]).permute(2, 0, 1))
+            (os.path.basename(name), torch.tensor(photo[None, :, part]).permute(0, 3, 1, 2))
             for name, photo in zip(found.filenames, found.images, strict=True)
             for part in parts[split]
         ]
@@ -372,21 +381,38 @@ def colour_pairs(
         files = _image_files(_split_folder(path, split))
         if not files:
             raise ValueError(f"{path} holds no images ({', '.join(_IMAGE_FILES)}) for {split!r}")
-        photos = ((file, ImageFiles([file])[0]) for file in files)  # one at a time in memory
+        photos = [(file, ImageFiles([file])) for file in files]  # decoded one at a time
+    unfit = [
+        f"{name} is {_size(photo.shape[1:])}"
+        for name, photo in photos
+        if photo.shape[1] != 3 or min(photo.shape[2:]) < size
+    ]
+    if unfit:
+        raise ValueError(
+            f"each photo must be RGB and hold a square of size {size}: {', '.join(unfit)}"
+        )
     squares = []
-    for name, photo in photos:
-        channels, height, width = photo.shape
-        if channels != 3 or not 1 <= size <= min(height, width):
-            raise ValueError(
-                f"each photo must be RGB and hold a square of size {size}: {name} is "
-                f"{_size(photo.shape)}"
-            )
-        top, left = height % size // 2, width % size // 2
-        grid = photo[:, top:, left:].unfold(1, size, size).unfold(2, size, size)
+    for _, photo in photos:
+        whole = photo[0] if folder is None else _reduced(photo[0], 4 * size)
+        top, left = (side % size // 2 for side in whole.shape[1:])
+        grid = whole[:, top:, left:].unfold(1, size, size).unfold(2, size, size)
         squares.append(grid.permute(1, 2, 0, 3, 4).flatten(0, 1))
     name = "colour" if folder is None else str(folder)
     inputs = torch.cat([to_grey(its) for its in squares])  # not of all at once, in 32 bits
     return Data(name, split, torch.cat(squares), inputs=inputs)
+
+
+def _reduced(photo: Tensor, shorter: int) -> Tensor:
+    """(3, H, W) uint8 → the same with a shorter side of at most so many pixels."""
+    from PIL import Image
+
+    height, width = photo.shape[1:]
+    scale = shorter / min(height, width)
+    if scale >= 1:
+        return photo
+    image = Image.fromarray(photo.permute(1, 2, 0).numpy())
+    image = image.resize((round(scale * width), round(scale * height)), Image.Resampling.BOX)
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 
 def to_grey(images: Tensor) -> Tensor:
@@ -916,7 +942,7 @@ def _checked(path: Path, checksum: str) -> Path:
 
 def _only_train(images: Tensor, split: str, name: str) -> Data:
     if split != "train":
-        raise ValueError(f"{name} has no {split!r} split: all of it is 'train'")
+        raise MissingSplit(f"{name} has no {split!r} split: all of it is 'train'")
     return Data(name, split, images)
 
 
@@ -963,11 +989,11 @@ def _find_images(folder: Path, split: str) -> Data:
                 f"got {', '.join(sorted(others))}"
             )
         if split not in roots:
-            raise ValueError(
+            raise MissingSplit(
                 f"{folder} has no {split!r} split: there is no folder {folder / split}"
             )
     elif split != "train":
-        raise ValueError(f"{folder} has no {split!r} split: all of it is 'train'")
+        raise MissingSplit(f"{folder} has no {split!r} split: all of it is 'train'")
     files, labels, classes = _image_files(roots[split]), None, ()
     if not files:
         members = {name: _class_folders(root) for name, root in roots.items()}
@@ -995,13 +1021,13 @@ def _split_folder(folder: Path, split: str) -> Path:
     """Where the photos of a split are: in its folder, or in the only one."""
     if not (folder / "train").is_dir():
         if split != "train":
-            raise ValueError(f"{folder} has no {split!r} split: all of it is 'train'")
+            raise MissingSplit(f"{folder} has no {split!r} split: all of it is 'train'")
         return folder
     names = ("validation", "val") if split == "validation" else (split,)
     for name in names:
         if (folder / name).is_dir():
             return folder / name
-    raise ValueError(f"{folder} has no {split!r} split: there is no folder {folder / names[-1]}")
+    raise MissingSplit(f"{folder} has no {split!r} split: there is no folder {folder / names[-1]}")
 
 
 def _by_number(path: Path) -> tuple[int, str]:

@@ -123,7 +123,7 @@ class Recipe:
 
         Args:
             source: A name or an array for `load`; a path that is read as `read` says; None for the
-                recipe's own data.
+                recipe's own data. "colour" is cut into squares of the size of a recipe of photos.
             split: "train", "validation" or "test".
             streamed: Decode a folder's images when they are needed, not at once.
             direction: Of the pairs in a folder, "AtoB" (also without it) or "BtoA".
@@ -133,23 +133,29 @@ class Recipe:
                 photos that must be cut; `direction` is for no folder of pairs.
             FileNotFoundError: As `load` does.
         """
+        self.check_source(source, streamed=streamed, direction=direction)
         source = self.data if source is None else source
-        path = isinstance(source, str | os.PathLike) and source not in DATASETS
-        if streamed and not (path and Path(source).expanduser().is_dir()):
-            raise ValueError(f"data must be a folder of images to be streamed, got {source}")
-        if direction and not (path and self.read is load_pairs):
-            raise ValueError(
-                "direction must be left out: it is of a folder of pairs, for a recipe that reads "
-                f"one, got {direction!r}"
-            )
-        if not path or self.read is load:
+        if self.read is colour_pairs and isinstance(source, str) and source == "colour":
+            return colour_pairs(None, split, self.size)
+        if not _is_path(source) or self.read is load:
             return (stream if streamed else load)(source, split)
         if self.read is load_pairs:
             read = stream_pairs if streamed else load_pairs
             return read(source, split, direction or "AtoB", self.size)
-        if streamed:
-            raise ValueError("streamed must be False: photos are cut into squares at once")
         return colour_pairs(source, split, self.size)
+
+    def check_source(self, source=None, *, streamed: bool = False, direction=None) -> None:
+        """Refuse, before anything is read, what does not suit the source: see `open`."""
+        source = self.data if source is None else source
+        if streamed and not (_is_path(source) and Path(source).expanduser().is_dir()):
+            raise ValueError(f"data must be a folder of images to be streamed, got {source}")
+        if direction and not (_is_path(source) and self.read is load_pairs):
+            raise ValueError(
+                "direction must be left out: it is of a folder of pairs, for a recipe that reads "
+                f"one, got {direction!r}"
+            )
+        if streamed and self.read is colour_pairs:
+            raise ValueError("streamed must be False: photos are cut into squares at once")
 
     def _scaled(self, rate: float, step: int) -> dict[str, float]:
         values = self.schedule(step)
@@ -209,6 +215,10 @@ class Recipe:
             own["out"] = Path(own["out"]) / "first"
         steps = self.first.steps if steps is None else min(steps, self.first.steps)
         return self.first.run(data=data, steps=steps, seed=seed, **own)
+
+
+def _is_path(source) -> bool:
+    return isinstance(source, str | os.PathLike) and source not in DATASETS
 
 
 def _keep_norms(optimizer: Optimizer, largest: float) -> None:
@@ -387,7 +397,7 @@ RECIPES = {
         read=colour_pairs,
         size=128,
         steps=20_000,
-        length="278 epochs of the two photos embedded, in squares of 64×64",
+        length="1,111 epochs of the two photos embedded",
         time="about half an hour on one core, by the pace of its first steps",
     ),
     "colour-quick": Recipe(

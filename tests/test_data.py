@@ -1101,21 +1101,34 @@ def test_photos_of_several_sizes_are_cut_into_squares(tmp_path):
         ganlib.colour_pairs(tmp_path, "test", 4)
 
 
+def test_large_photos_are_reduced_to_four_squares_across(tmp_path):
+    """Of 32×48 pixels, each of which becomes the mean over 2×2."""
+    Image.fromarray(pixels(1, 32, 48)[0]).save(tmp_path / "large.png")
+    found = ganlib.colour_pairs(tmp_path, size=4).images
+    means = as_images(pixels(1, 32, 48))[0].double().unfold(1, 2, 2).unfold(2, 2, 2).mean((3, 4))
+    assert len(found) == 4 * 6
+    joined = found.unflatten(0, (4, 6)).permute(2, 0, 3, 1, 4).reshape(3, 16, 24)
+    assert (joined - means).abs().max() <= 1  # rounded along each axis
+
+
 def test_photos_that_cannot_be_cut_are_refused_by_name(tmp_path):
     write(tmp_path, pixels(1, 5, 9))
     for options, message in (
         ({"size": 6}, r"hold a square of size 6: .*0.png is 9×5 RGB"),
-        ({"size": 0}, "hold a square of size 0"),
+        ({"size": 0}, "size must be at least 1, got 0"),
         ({"split": "test"}, "has no 'test' split: all of it is 'train'"),
         ({"split": "all"}, "split must be one of train, validation, test, got 'all'"),
         ({"folder": tmp_path / "none"}, "folder must be the path of a folder of photos"),
     ):
         with pytest.raises(ValueError, match=message):
             ganlib.colour_pairs(**{"folder": tmp_path, "size": 4} | options)
-    write(tmp_path, pixels(1, channels=1))
-    with pytest.raises(ValueError, match=r"each photo must be RGB .*0.png is 8×8 grey"):
-        ganlib.colour_pairs(tmp_path, size=4)
-    (tmp_path / "0.png").unlink()
+    Image.fromarray(pixels(1, 8, 8)[0]).save(tmp_path / "1.png")
+    Image.fromarray(pixels(1, channels=1)[0]).save(tmp_path / "2.png")
+    both = r"each photo must be RGB .*size 6: .*0.png is 9×5 RGB, .*2.png is 8×8 grey$"
+    with pytest.raises(ValueError, match=both):
+        ganlib.colour_pairs(tmp_path, size=6)
+    for path in tmp_path.iterdir():
+        path.unlink()
     with pytest.raises(ValueError, match="holds no images"):
         ganlib.colour_pairs(tmp_path)
 

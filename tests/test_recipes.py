@@ -306,5 +306,8 @@ def test_another_source_is_read_as_the_recipe_says(tmp_path):
     assert RECIPES["facades-128"].open(tmp_path / "pairs").shape == (3, 128, 128)
     assert len(RECIPES["colour"].open(tmp_path)) == 4  # two squares of each photo
     assert torch.equal(RECIPES["digits"].open(tmp_path).images[1], photo.permute(2, 0, 1))
-    assert RECIPES["colour"].open(None, "test").name == "colour"
+    for name, size in (("colour", 128), ("colour-quick", 64)):
+        for source in (None, "colour"):
+            assert RECIPES[name].open(source, "test").shape == (3, size, size)
+    assert RECIPES["colour"].open(photo[None].permute(0, 3, 1, 2)).shape == (3, 150, 300)
     assert RECIPES["facades"].open("digits", "test").name == "digits"
