@@ -11,11 +11,11 @@ import click
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from matplotlib.figure import Figure
 
 import ganlib
 from ganlib import parzen, plotting
-from ganlib.data import DATASETS, Data, ImageFiles, load, to_float, to_grey
+from ganlib.data import DATASETS, ImageFiles, MissingSplit, colour_pairs, load, to_grey
+from ganlib.protocols import draw_pairs
 from ganlib.recipes import RECIPES
 from ganlib.reproduction import reproduce as reproduce_recipe
 from ganlib.training import CHECKPOINT, GENERATOR
@@ -53,6 +53,12 @@ def _folder_option(name: str, help: str):
     return click.option(f"--{name}", type=kind, default=name, show_default=True, help=help)
 
 
+def _check_devices(context, option, devices: str) -> str:
+    if devices != "auto" and not devices.isdecimal():
+        raise ValueError(f"devices must be a number or auto, got {devices!r}")
+    return devices
+
+
 def _device_options(command):
     """What decides where a command computes, and how precisely."""
     for option in (
@@ -67,7 +73,11 @@ def _device_options(command):
             "--nodes", type=click.IntRange(1), default=1, show_default=True, help="Machines."
         ),
         click.option(
-            "--devices", default="1", show_default=True, help="How many a machine, or auto."
+            "--devices",
+            default="1",
+            show_default=True,
+            callback=_check_devices,
+            help="How many a machine, or auto.",
         ),
         click.option(
             "--accelerator",
@@ -82,8 +92,6 @@ def _device_options(command):
 
 def _launch(accelerator: str, devices: str, nodes: int, precision: str) -> Fabric:
     """The processes that the options of `_device_options` ask for, started."""
-    if devices != "auto" and not devices.isdecimal():
-        raise ValueError(f"devices must be a number or auto, got {devices!r}")
     try:
         fabric = Fabric(
             accelerator=accelerator,
@@ -166,6 +174,7 @@ def train(
     chosen = RECIPES[recipe]
     if data is not None and data not in DATASETS and not Path(data).expanduser().exists():
         raise FileNotFoundError(f"data must be one of {', '.join(DATASETS)} or a path, got {data}")
+    chosen.check_source(data, streamed=stream, direction=direction)
     options = chosen.training | {"save_every": save_every}
     options |= {"batch_size": batch_size} if batch_size else {}
     options |= {"log_every": log_every} if log_every else {}
@@ -199,12 +208,15 @@ def train(
     fabric = _launch(accelerator, devices, nodes, precision)
     with _interruptible(out):
         source = chosen.open(data, streamed=stream, direction=direction)
+        shown, title = source, "training pairs"
+        if chosen.condition == "inputs":
+            with suppress(MissingSplit):
+                shown = chosen.open(data, "validation", streamed=stream, direction=direction)
+                title = "validation pairs"
         game = chosen.run(data=source, steps=steps, seed=seed, out=out, fabric=fabric, **options)
     if fabric.is_global_zero:
-        if _takes_images(game.generator):
-            with suppress(ValueError):  # without this split the training pairs must do
-                source = chosen.open(data, "validation", streamed=stream, direction=direction)
-            sheet = _translations(game.generator, source)
+        if chosen.condition == "inputs":
+            sheet = draw_pairs(game.generator, shown, title)
         else:
             sheet = plotting.grid(ganlib.sample(game.generator, 64), _columns(game.generator))
         plotting.save(sheet, out / "samples.png")
@@ -390,7 +402,9 @@ def _refuse_images(G: torch.nn.Module) -> None:
 
 def _inputs(source: str, G: torch.nn.Module, n: int) -> torch.Tensor:
     """At most n images of the source, in grey where G takes grey ones."""
-    if source in DATASETS:
+    if source == "colour":
+        found = colour_pairs(split="test", size=G.config["shape"][-1]).inputs
+    elif source in DATASETS:
         found = load(source, "test").inputs
         if found is None:
             raise ValueError(f"inputs must be images of pairs, got {source}, which has none")
@@ -409,19 +423,6 @@ def _inputs(source: str, G: torch.nn.Module, n: int) -> torch.Tensor:
             f"{tuple(images.shape[1:])} from {source}"
         )
     return images
-
-
-def _translations(G: torch.nn.Module, data: Data, n: int = 8) -> Figure:
-    """Inputs, what G makes of them, and the truth, in three rows; pairs from all over the data."""
-    places = torch.linspace(0, len(data) - 1, min(n, len(data))).round().long().tolist()
-    inputs, truth = (
-        to_float(torch.stack([side[place] for place in places]))
-        for side in (data.inputs, data.images)
-    )
-    rows = [inputs, ganlib.sample(G, len(places), inputs), truth]
-    channels = max(row.shape[1] for row in rows)
-    shown = torch.cat([row.expand(-1, channels, -1, -1) for row in rows])
-    return plotting.grid(shown, len(places), ["input", "output", "truth"])
 
 
 def _columns(G: torch.nn.Module) -> int | None:

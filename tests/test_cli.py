@@ -375,8 +375,8 @@ def test_own_pairs_and_what_becomes_of_those_for_validation(small, sheets, tmp_p
     more = ["--direction", direction] if direction else []
     G = train_small("facades", tmp_path / "run", "--data", tmp_path / "pairs", *more)
     inputs, truth = ("B", "A") if direction == "BtoA" else ("A", "B")
-    ((images, columns, labels),) = sheets
-    assert (columns, labels) == (3, ["input", "output", "truth"])
+    ((images, *words),) = sheets
+    assert words == [3, ["input", "output", "truth"], "validation pairs"]
     given, made, true = images.chunk(3)
     assert torch.equal(given, ganlib.data.to_float(pairs["val" + inputs]))
     assert torch.equal(true, ganlib.data.to_float(pairs["val" + truth]))
@@ -387,6 +387,25 @@ def test_training_pairs_are_shown_where_none_are_for_validation(small, sheets, t
     pairs = save_pairs(tmp_path / "pairs", ["train"])
     train_small("facades", tmp_path / "run", "--data", tmp_path / "pairs")
     assert torch.equal(sheets[0][0][:3], ganlib.data.to_float(pairs["trainA"]))
+    assert sheets[0][-1] == "training pairs"
+
+
+def test_damaged_validation_pairs_are_named_before_training(small, tmp_path):
+    save_pairs(tmp_path / "pairs", ["train", "val"])
+    (tmp_path / "pairs" / "valB" / "1.png").write_bytes(b"no image")
+    result = run("train", "facades", "--data", tmp_path / "pairs", "--out", tmp_path / "run")
+    assert result.exit_code == 1
+    assert "1.png is not a readable image" in result.output
+    assert not (tmp_path / "run").exists()
+
+
+def test_colour_takes_the_embedded_photos_at_its_own_size(small, sheets, tmp_path):
+    G = train_small("colour", tmp_path / "run")
+    squares = ganlib.colour_pairs(split="validation", size=128)
+    assert torch.equal(sheets[0][0][-1], ganlib.data.to_float(squares.images[-1]))
+    drawn = numbers(tmp_path, "sample", tmp_path / "run", "--inputs", "colour", "-n", 1)
+    test = ganlib.colour_pairs(split="test", size=128).inputs
+    np.testing.assert_array_equal(drawn, ganlib.sample(G, 1, test[:1]).numpy())
 
 
 def test_streamed_pairs_train_the_same_weights(small, tmp_path):
@@ -515,3 +534,17 @@ def test_sources_that_do_not_suit_the_recipe_are_refused(tmp_path):
         result = run("train", name, "--out", tmp_path / "run", "--accelerator", "cpu", *more)
         assert result.exit_code == 1, name
         assert message in " ".join(result.output.split()), (name, result.output)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--stream"], "data must be a folder of images to be streamed"),
+        (["--direction", "AtoB"], "direction must be left out"),
+        (["--devices", "many"], "devices must be a number or auto"),
+    ],
+)
+def test_a_plan_that_would_be_refused_is_refused(tmp_path, more, message):
+    result = train(tmp_path / "run", "--dry-run", *more)
+    assert result.exit_code == 1
+    assert message in result.output
