@@ -273,7 +273,7 @@ _CONDITIONAL = Recipe(
     options={"lr": 1e-3, "betas": (0.0, 0.999), "fused": True},
     steps=30_000,
     length="60 epochs",
-    time="about 15 minutes on one core in bf16",
+    time="about 20 minutes on one core in bf16",
     start_at_mean=True,
     training={"batch_size": 100, "simultaneous": True, "ema": 0.9999, "log_every": 100},
 )
