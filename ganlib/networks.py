@@ -929,8 +929,9 @@ def load_network(path: str | os.PathLike) -> nn.Module:
 def pretrained(name: str = "mnist") -> nn.Module:
     """A trained generator that comes with the package: no network, no training.
 
-    `"mnist"` is the averaged generator of one run of the recipe `mnist-225`, in half precision on
-    disk. `ganlib/weights/mnist.json` says which run, and what it scored.
+    `"mnist"` is the averaged generator of one run of the recipe `mnist-225`, `"cgan-mnist"`, which
+    draws the class asked for, that of `cgan-mnist-small`; both are in half precision on disk.
+    `ganlib/weights/<name>.json` says which run, and what it scored.
 
     Args:
         name: Which one.

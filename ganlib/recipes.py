@@ -379,7 +379,7 @@ RECIPES = {
     "cgan-mnist-small": replace(
         _CONDITIONAL,
         summary="the same game with a generator of 773,000 weights, for small devices",
-        time="about 9 minutes on one core in bf16, by the pace of its first steps",
+        time="about 10 minutes on one core in bf16",
         generator={
             "network": "ConditionalMLPGenerator",
             "noise": {"dim": 64, "distribution": "normal"},
