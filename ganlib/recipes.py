@@ -378,7 +378,8 @@ RECIPES = {
     "cgan-mnist": _CONDITIONAL,
     "cgan-mnist-small": replace(
         _CONDITIONAL,
-        summary="the same game with a generator of 773,000 weights, for small devices",
+        # D can win this one for good: of the seeds 0, 1 and 2 only the first came through.
+        summary="the same game with a generator of 773,000 weights; it depends on the seed",
         time="about 10 minutes on one core in bf16",
         generator={
             "network": "ConditionalMLPGenerator",
