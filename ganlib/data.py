@@ -136,6 +136,11 @@ class Data:
         return tuple(self.images.shape[1:])
 
 
+def _check_split(split: str) -> None:
+    if split not in SPLITS:
+        raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
+
+
 def load(source: str | os.PathLike | np.ndarray | Tensor = "digits", split: str = "train") -> Data:
     """Load one split of a data set by name, or the reader's own images.
 
@@ -188,8 +193,7 @@ def load(source: str | os.PathLike | np.ndarray | Tensor = "digits", split: str 
             expected; images of several sizes; an array of another shape, type or range.
         FileNotFoundError: No such path, or a named set that is neither at hand nor to be had.
     """
-    if split not in SPLITS:
-        raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
+    _check_split(split)
     if isinstance(source, np.ndarray | Tensor):
         return _only_train(_from_array(source, "source"), split, "array")
     if source == "digits":
@@ -237,8 +241,7 @@ def stream(folder: str | os.PathLike, split: str = "train") -> Data:
     Raises:
         ValueError: Unknown split; no such folder; files as `ImageFiles` refuses them.
     """
-    if split not in SPLITS:
-        raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
+    _check_split(split)
     path = Path(folder).expanduser()
     if not path.is_dir():
         raise ValueError(f"folder must be the path of a folder of images, got {str(folder)!r}")
@@ -295,8 +298,7 @@ def stream_pairs(
     Raises:
         ValueError: As `load_pairs`, but what is wrong with pixels only when they are decoded.
     """
-    if split not in SPLITS:
-        raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
+    _check_split(split)
     if direction not in ("AtoB", "BtoA"):
         raise ValueError(f"direction must be 'AtoB' or 'BtoA', got {direction!r}")
     path = Path(folder).expanduser()
@@ -356,8 +358,7 @@ def colour_pairs(
         ValueError: Unknown split; no such folder or split; `size` below 1; a photo that cannot be
             read; photos that have no colours, or are smaller than a square.
     """
-    if split not in SPLITS:
-        raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
+    _check_split(split)
     if size < 1:
         raise ValueError(f"size must be at least 1, got {size}")
     if folder is None:

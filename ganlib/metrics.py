@@ -119,6 +119,11 @@ def _radii(points: Tensor, k: int, memory: int) -> Tensor:
     return torch.cat(nearest)
 
 
+def _as_floats(images: Tensor) -> Tensor:
+    """Floats as they are, in their own precision."""
+    return images if images.is_floating_point() else to_float(images)
+
+
 def chroma(images: Tensor) -> Tensor:
     """How far an image's pixels are from grey: the root of their mean squared distance.
 
@@ -136,7 +141,7 @@ def chroma(images: Tensor) -> Tensor:
     """
     if images.ndim != 4 or images.shape[1] != 3:
         raise ValueError(f"images must have shape (N, 3, H, W), got {tuple(images.shape)}")
-    images = to_float(images) if not images.is_floating_point() else images
+    images = _as_floats(images)
     from_grey = images - images.mean(1, keepdim=True)
     return from_grey.square().sum(1).mean((1, 2)).sqrt()
 
@@ -160,7 +165,7 @@ def sharpness(images: Tensor) -> Tensor:
         raise ValueError(
             f"images must have shape (N, ..., H, W) with touching pixels, got {tuple(images.shape)}"
         )
-    images = to_float(images) if not images.is_floating_point() else images
+    images = _as_floats(images)
     down, right = images.diff(dim=-2).flatten(1), images.diff(dim=-1).flatten(1)
     return torch.cat([down, right], 1).square().mean(1)
 

@@ -1,6 +1,6 @@
 """Run a lesson's code with several seeds, and write down what its numbers were with each.
 
-    python tools/seeds.py first_gan "share=round(share, 3)" "fewest=int(counts.min())"
+    python tools/seeds.py [-n SEEDS] first_gan "share=round(share, 3)" "fewest=int(counts.min())"
 
 A lesson asserts bands, not the numbers of one lucky seed. This runs every code cell of the lesson
 with its seeds `manual_seed(0)` and `seed=0` replaced, so that every assertion is tried, and
@@ -25,7 +25,7 @@ from ganlib.reproduction import provenance, write_json
 
 ROOT = Path(__file__).resolve().parents[1]
 SEED = re.compile(r"(?<=manual_seed\()0(?=\))|(?<=\bseed=)0\b")
-SEEDS = range(6)
+SEEDS = 6
 
 
 def run(lesson: str, seed: int, expressions: dict[str, str]) -> dict:
@@ -40,14 +40,17 @@ def run(lesson: str, seed: int, expressions: dict[str, str]) -> dict:
     return {name: eval(expression, names) for name, expression in expressions.items()}
 
 
-def main(lesson: str, *assignments: str) -> None:
+def main(*arguments: str) -> None:
+    option = arguments[:2] if arguments[0] == "-n" else ()
+    count = int(option[1]) if option else SEEDS
+    lesson, *assignments = arguments[len(option) :]
     mpl.use("Agg")
     os.chdir(ROOT / "chapters")  # where notebooks run
     expressions = dict(assignment.split("=", 1) for assignment in assignments)
     start = time.perf_counter()
-    values = {seed: run(lesson, seed, expressions) for seed in SEEDS}
+    values = {seed: run(lesson, seed, expressions) for seed in range(count)}
     result = {
-        "command": " ".join(["python tools/seeds.py", lesson, *map(repr, assignments)]),
+        "command": " ".join(["python tools/seeds.py", *option, lesson, *map(repr, assignments)]),
         "expressions": expressions,
         "seeds": values,
         "seconds": round(time.perf_counter() - start),
