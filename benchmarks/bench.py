@@ -35,6 +35,7 @@ from ganlib.training import Game
 
 ROOT = Path(__file__).resolve().parent.parent
 WARM_UP = 3  # steps before the first block
+LEAST_BY_GRAPHS = 10  # times the tutorial's speed, on a GPU
 BOTH = ("32-true", "bf16-mixed")
 
 
@@ -117,10 +118,16 @@ def milliseconds(seconds: list[float], steps: int) -> list[float]:
 # The sides ----------------------------------------------------------------------------------------
 
 
-def ready(recipe: Recipe, data: Data, accelerator: str, precision: str = "32-true") -> Game:
+def ready(
+    recipe: Recipe,
+    data: Data,
+    accelerator: str,
+    precision: str = "32-true",
+    cuda_graph: bool = False,
+) -> Game:
     """The recipe's game, as `train` makes and plays it, after a few steps."""
     fabric = Fabric(accelerator=accelerator, devices=1, precision=precision)
-    game = recipe.run(data=data, steps=WARM_UP, fabric=fabric)
+    game = recipe.run(data=data, steps=WARM_UP, fabric=fabric, cuda_graph=cuda_graph)
     game.G.train()
     game.D.train()
     return game
@@ -221,32 +228,38 @@ def _against_tutorial(
     floors: bool = False,
     least_of_floor: float | None = None,
 ) -> list[dict]:
-    """Times of a step and their ratios; a floor where the players are chains of layers."""
+    """Times of a step and their ratios; a floor where the players are chains of layers.
+
+    On a GPU each precision is played as it is and by CUDA graphs, and the goals of a CPU are none.
+    """
     steps = effort.steps
-    games = {p: ready(recipe, data, effort.accelerator, p) for p in precisions}
+    ways = {precision: (precision, False) for precision in precisions}
+    if effort.accelerator == "cuda":
+        ways |= {f"{precision}, CUDA graphs": (precision, True) for precision in precisions}
+    games = {way: ready(recipe, data, effort.accelerator, *how) for way, how in ways.items()}
     device = games["32-true"].like.device
     tutorial = follow_tutorial(recipe, data, device)
     sides = {"tutorial": partial(repeat, tutorial.play_step, steps)}
+    sides |= {f"ganlib {way}": partial(play, game, steps) for way, game in games.items()}
     dtypes = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16}
-    for precision, game in games.items():
-        sides[f"ganlib {precision}"] = partial(play, game, steps)
-        if floors:
-            products = floor(
-                game.G,
-                game.D,
-                recipe.training["batch_size"],
-                simultaneous=game.simultaneous,
-                dtype=dtypes[precision],
-            )
-            sides[f"floor {precision}"] = partial(repeat, products, steps)
+    for precision in precisions if floors else ():
+        products = floor(
+            games[precision].G,
+            games[precision].D,
+            recipe.training["batch_size"],
+            simultaneous=games[precision].simultaneous,
+            dtype=dtypes[precision],
+        )
+        sides[f"floor {precision}"] = partial(repeat, products, steps)
     seconds = take_turns(sides, effort.rounds, device)
     rows = [row(side, milliseconds(s, steps), "ms/step") for side, s in seconds.items()]
-    for precision in precisions:
-        own = seconds[f"ganlib {precision}"]
-        compared = [(f"tutorial / ganlib {precision}", seconds["tutorial"], least)]
+    for way, (precision, cuda_graph) in ways.items():
+        own, goals = seconds[f"ganlib {way}"], (least, least_of_floor)
+        if effort.accelerator == "cuda":
+            goals = (LEAST_BY_GRAPHS if cuda_graph else None), None
+        compared = [(f"tutorial / ganlib {way}", seconds["tutorial"], goals[0])]
         if floors:
-            its_floor = seconds[f"floor {precision}"]
-            compared.append((f"floor / ganlib {precision}", its_floor, least_of_floor))
+            compared.append((f"floor / ganlib {way}", seconds[f"floor {precision}"], goals[1]))
         for what, others, goal in compared:
             rows.append(row(what, ratios(others, own), "×", least=goal))
             if precision == "bf16-mixed":

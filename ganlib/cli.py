@@ -60,8 +60,11 @@ def _check_devices(context, option, devices: str) -> str:
 
 
 def _device_options(command):
-    """What decides where a command computes, and how precisely."""
+    """What decides where a command computes, and how."""
     for option in (
+        click.option(
+            "--cuda-graph", is_flag=True, help="On one GPU: launch the kernels of a move at once."
+        ),
         click.option(
             "--precision",
             type=click.Choice(["32-true", "bf16-mixed"]),
@@ -163,7 +166,7 @@ def list_recipes():
 @click.option("--dry-run", is_flag=True, help="Print what would run, and stop.")
 def train(
     recipe, out, data, direction, stream, steps, batch_size, seed, log_every, save_every,
-    accelerator, devices, nodes, precision, dry_run,
+    accelerator, devices, nodes, precision, cuda_graph, dry_run,
 ):  # fmt: skip
     """Train RECIPE into a folder; the same command resumes it.
 
@@ -175,7 +178,7 @@ def train(
     if data is not None and data not in DATASETS and not Path(data).expanduser().exists():
         raise FileNotFoundError(f"data must be one of {', '.join(DATASETS)} or a path, got {data}")
     chosen.check_source(data, streamed=stream, direction=direction)
-    options = chosen.training | {"save_every": save_every}
+    options = chosen.training | {"save_every": save_every, "cuda_graph": cuda_graph}
     options |= {"batch_size": batch_size} if batch_size else {}
     options |= {"log_every": log_every} if log_every else {}
     if dry_run:
@@ -200,6 +203,7 @@ def train(
             "devices": devices,
             "nodes": nodes,
             "precision": precision,
+            "cuda_graph": cuda_graph,
             "out": str(out),
             "goes_on_from_checkpoint": (out / CHECKPOINT).exists(),
         }
@@ -237,7 +241,9 @@ def train(
 @_folder_option("results", "Folder of what was measured.")
 @_device_options
 @click.option("--quick", is_flag=True, help="See that all works, on embedded data.")
-def reproduce(recipe, seeds, runs, results, accelerator, devices, nodes, precision, quick):
+def reproduce(
+    recipe, seeds, runs, results, accelerator, devices, nodes, precision, cuda_graph, quick
+):  # fmt: skip
     """Run RECIPE with several seeds, score it, and write down how.
 
     The score is the Parzen log-likelihood by the 2014 paper's protocol; where images are turned
@@ -257,6 +263,7 @@ def reproduce(recipe, seeds, runs, results, accelerator, devices, nodes, precisi
             runs=runs,
             results=results,
             fabric=fabric,
+            cuda_graph=cuda_graph,
             quick=quick,
         )
     if fabric.is_global_zero:

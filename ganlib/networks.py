@@ -24,7 +24,6 @@ from torch.nn.functional import (
     instance_norm,
     leaky_relu,
     linear,
-    one_hot,
     relu,
     unfold,
 )
@@ -269,7 +268,7 @@ def _from_classes(y: Tensor, classes: int, like: Tensor) -> Tensor:
         )
     if y.device.type == "cpu":  # on another device each step would wait for it
         check_classes(y, classes)
-    return one_hot(y, classes).to(like.dtype)
+    return (y.unsqueeze(1) == torch.arange(classes, device=y.device)).to(like.dtype)
 
 
 class ConditionalMLPGenerator(_Generator):

@@ -49,6 +49,7 @@ def reproduce(
     runs: str | os.PathLike = "runs",
     results: str | os.PathLike = "results",
     fabric: Fabric | None = None,
+    cuda_graph: bool = False,
     quick: bool = False,
 ) -> dict:
     """Run a recipe with several seeds and write `results/<name>/`.
@@ -65,6 +66,7 @@ def reproduce(
         runs: Folder of the runs, with their checkpoints.
         results: Folder of the results.
         fabric: Devices, precision and processes, launched; one CPU or GPU without it.
+        cuda_graph: As for `ganlib.train`.
         quick: Play 300 steps of the same networks on the embedded digits instead, or 20 on the
             embedded photos, to see that all works; the results go to `<name>-quick`.
 
@@ -90,7 +92,7 @@ def reproduce(
     protocol = (Pairs if recipe.condition == "inputs" else Likelihood)(splits, runs)
     folders = {seed: runs / f"seed-{seed}" for seed in seeds}
     played = {
-        seed: _play(recipe, seed, folders[seed], splits["train"], protocol, fabric)
+        seed: _play(recipe, seed, folders[seed], splits["train"], protocol, fabric, cuda_graph)
         for seed in seeds
     }
     if not fabric.is_global_zero:  # from here on nothing waits for another process
@@ -108,7 +110,7 @@ def reproduce(
     report = {
         "recipe": name,
         "summary": recipe.summary,
-        "command": _command(name, seeds, quick, fabric),
+        "command": _command(name, seeds, cuda_graph, quick, fabric),
         "score": {
             "of": f"the {best} generator",
             "unit": protocol.unit,
@@ -140,6 +142,7 @@ def _play(
     data: Data,
     protocol: Likelihood | Pairs,
     fabric: Fabric,
+    cuda_graph: bool,
 ) -> tuple[Game, dict]:
     """The game at its end, and what was noted on the way: where, how long, and the scores."""
     path = folder / "progress.json"
@@ -174,7 +177,8 @@ def _play(
 
     log_every = recipe.training.get("log_every", 50)
     every = max(1, recipe.steps // CURVE // log_every) * log_every
-    options = {"seed": seed, "fabric": fabric, "on_log": watch, "save_every": every}
+    options = {"seed": seed, "fabric": fabric, "cuda_graph": cuda_graph}
+    options |= {"on_log": watch, "save_every": every}
     finished = path.exists() and str(recipe.steps) in progress["curve"]
     try:
         game = recipe.run(data=data, out=folder, **options)
@@ -220,10 +224,11 @@ def _digits(number: float) -> float:
     return round(number, max(2, 3 - math.floor(math.log10(abs(number) or 1))))
 
 
-def _command(name: str, seeds: Sequence[int], quick: bool, fabric: Fabric) -> str:
+def _command(name: str, seeds: Sequence[int], cuda_graph: bool, quick: bool, fabric: Fabric) -> str:
     precision = fabric.strategy.precision.precision
     options = f"--seeds {','.join(map(str, seeds))}"
-    options += f" --precision {precision}" * (precision != "32-true") + " --quick" * quick
+    options += f" --precision {precision}" * (precision != "32-true")
+    options += " --cuda-graph" * cuda_graph + " --quick" * quick
     return f"ganlib reproduce {name} {options}"
 
 

@@ -13,10 +13,12 @@ import os
 import re
 import signal
 import threading
+import warnings
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from numbers import Integral
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 from lightning_fabric import Fabric
@@ -379,6 +381,84 @@ class Game:
             _seed(self.like, derive_seed(self.seed, "resumed", self.step, rank))
 
 
+class _Graphs:
+    """A move of the game, launched as a whole: CUDA graphs, and the optimisers' steps after them.
+
+    A small network's kernels are done before Python has launched the next one; a graph is launched
+    at once. What Python decides anew in each step stays outside: the minibatch, which is copied to
+    where the graphs read it, and the optimisers, whose rates may change. So a graph ends where an
+    optimiser moves. The first calls play as ever, on another stream, as PyTorch asks of whatever
+    will be recorded; the next one is recorded.
+    """
+
+    WARM_UP = 3
+
+    def __init__(self, game: Game, move: Callable[[Tensor, tuple], None]):
+        self.game, self.move, self.calls = game, move, 0
+        self.stream = torch.cuda.Stream(game.fabric.device)
+
+    def __call__(self, x: Tensor, y: tuple) -> None:
+        self.calls += 1
+        if self.calls <= self.WARM_UP:
+            here = torch.cuda.current_stream(self.stream.device)
+            self.stream.wait_stream(here)
+            with torch.cuda.stream(self.stream):
+                self.move(x, y)
+            here.wait_stream(self.stream)
+            return
+        if self.calls == self.WARM_UP + 1:
+            self.inputs = [part.clone() for part in (x, *y)]
+            self.parts = self.record(*self.inputs)
+        for kept, new in zip(self.inputs, (x, *y), strict=True):
+            kept.copy_(new)
+        for part in self.parts:
+            part()
+
+    def record(self, x: Tensor, *y: Tensor) -> list[Callable[[], object]]:
+        """Go through the move without effect; its graphs and optimisers' steps, in their order."""
+        parts: list[Callable[[], object]] = []
+        recording = ExitStack()
+
+        def begin() -> None:
+            graph = torch.cuda.CUDAGraph()
+            # Other threads may go on to copy data: only what this one launches is recorded.
+            options = {"stream": self.stream, "capture_error_mode": "thread_local"}
+            recording.enter_context(torch.cuda.graph(graph, **options))
+            parts.append(graph.replay)
+
+        def noted(optimizer: Optimizer) -> SimpleNamespace:
+            def step() -> None:
+                recording.close()
+                parts.append(optimizer.step)
+                begin()
+
+            return SimpleNamespace(step=step)
+
+        game, optimizers = self.game, (self.game.optimizer_G, self.game.optimizer_D)
+        game.optimizer_G, game.optimizer_D = map(noted, optimizers)
+        try:
+            with warnings.catch_warnings(), recording:
+                # Between two optimisers' steps, and after the last one, there may be nothing.
+                warnings.filterwarnings("ignore", "The CUDA Graph is empty")
+                begin()
+                self.move(x, y)
+        except RuntimeError as error:
+            error.add_note(
+                "cuda_graph=True needs players that never wait for a number from the device, such "
+                "as .item() or an `if` on a tensor, and that use the same shapes in every step."
+            )
+            raise
+        finally:
+            game.optimizer_G, game.optimizer_D = optimizers
+        return parts
+
+
+def _use_graphs(game: Game) -> None:
+    """From now on every move of this game is launched as a whole."""
+    for name in ("move_D", "move_G", "move_in_turn", "move_both"):
+        setattr(game, name, _Graphs(game, getattr(game, name)))
+
+
 def train(
     G: nn.Module,  # (z, y) → samples; its attribute `noise` draws z
     D: nn.Module,  # (x, y) → logits
@@ -402,6 +482,7 @@ def train(
     ema_power: float = 8.0,  # until then the average weighs step s by s^ema_power; 0: all alike
     seed: int = 0,  # of the shuffles, the noise and the dropout
     fabric: Fabric | None = None,  # devices, precision, processes; where G is, without one
+    cuda_graph: bool = False,  # on one GPU: launch the kernels of a move at once
     log_every: int = 50,  # steps between two entries of the history
     on_log: Callable[[Game], None] | None = None,  # called after each entry
     out: str | os.PathLike | None = None,  # folder to save to, and to resume from
@@ -418,6 +499,10 @@ def train(
     images in [−1, 1]. Between images in [0, 1], L1 is half of that: `lambda_l1=200` is the same
     game.
 
+    A CUDA graph saves the time in which Python launches one kernel after the other, most of a step
+    of small networks on a large GPU. The game is the same; the players' code must not wait for the
+    device in a step.
+
     With several processes batch norm takes each one's own share of the minibatch, and the running
     statistics that are saved are the first one's.
 
@@ -432,8 +517,8 @@ def train(
             mirrored with probability one half, as in pix2pix (section 6.2). The images of a pair
             get the same; conditions that are no images stay.
         steps, batch_size, k, loss, simultaneous, same_samples, lambda_l1, optimizer_G, optimizer_D,
-            schedulers, ema, ema_power, seed, fabric, log_every, on_log, out, save_every: See the
-            comments.
+            schedulers, ema, ema_power, seed, fabric, cuda_graph, log_every, on_log, out,
+            save_every: See the comments.
 
     Returns:
         The game after `steps` steps; sample from its `generator`, plot its `history`.
@@ -463,6 +548,8 @@ def train(
     _check_moves(k, loss, simultaneous, same_samples, lambda_l1, ema, ema_power)
     _check(G, D, x, y, simultaneous, jitter, fabric)
     _check_schedulers(schedulers)
+    if cuda_graph:
+        _check_cuda_graph(fabric)
     if out is not None:
         _check_out(out, G)
     optimizer_G = optimizer_G or Adam(_trainable(G), lr=2e-4, betas=(0.5, 0.999))
@@ -492,6 +579,8 @@ def train(
         seed=seed,
         fabric=fabric,
     )
+    if cuda_graph:
+        _use_graphs(game)
     with (
         closing(game.minibatches),
         own_random_state(game.like),
@@ -669,6 +758,14 @@ def _check_schedulers(schedulers) -> None:
             raise ValueError(
                 f"schedulers must have a step() without arguments, got {type(scheduler).__name__}"
             )
+
+
+def _check_cuda_graph(fabric) -> None:
+    if fabric.device.type != "cuda" or fabric.world_size > 1:
+        raise ValueError(
+            "cuda_graph must be False but for one process on an NVIDIA GPU, got "
+            f"{fabric.world_size} on {fabric.device.type}"
+        )
 
 
 def _check_out(out, G: nn.Module) -> None:

@@ -98,8 +98,18 @@ def test_dry_run_prints_the_plan_and_does_nothing(tmp_path):
     assert plan["data"] == "digits"
     assert plan["loss"] == "non_saturating"
     assert plan["k"] == 1
+    assert not plan["cuda_graph"]
     assert not plan["goes_on_from_checkpoint"]
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("command", ["train", "reproduce"])
+def test_a_cuda_graph_is_refused_before_any_work_on_a_cpu(command, tmp_path):
+    where = {"train": ["--out", tmp_path], "reproduce": ["--runs", tmp_path, "--quick"]}[command]
+    result = run(command, "digits", *where, "--accelerator", "cpu", "--cuda-graph")
+    assert result.exit_code == 1
+    assert "cuda_graph must be False but for one process on an NVIDIA GPU" in result.output
+    assert not list(tmp_path.rglob("*.pt"))
 
 
 @pytest.fixture(scope="module")

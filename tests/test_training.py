@@ -17,11 +17,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lightning_fabric import Fabric
 from PIL import Image
+from tape import Tape, stand_in
 from torch import nn
 from torch.nn.functional import logsigmoid
 
 import ganlib
-from ganlib import training
+from ganlib import networks, training
 from ganlib.training import CHECKPOINT, GENERATOR
 
 X = torch.rand(40, 3, generator=torch.Generator().manual_seed(1))
@@ -1202,3 +1203,92 @@ def test_a_run_goes_on_with_another_number_of_processes(tmp_path):
     assert state["history"]["step"].tolist() == [5, 10, 15, 20, 25, 30]
     names = {CHECKPOINT, GENERATOR, "samples.png", "curves.png", "history.json"}
     assert {path.name for path in tmp_path.iterdir()} == names
+
+
+# CUDA graphs --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tape(monkeypatch):
+    stand_in(monkeypatch)
+    monkeypatch.setattr(training, "_check_cuda_graph", lambda fabric: None)
+    return Tape
+
+
+def both_ways(make_players, *data, **options):
+    """Nine steps of a game as it is, and the last of them by what was recorded."""
+    games = []
+    for cuda_graph in (False, True):
+        G, D = make_players()
+        Tape.buffers = [*G.buffers(), *D.buffers()]
+        options |= momentum_schedulers(G, D) | {"steps": 9, "log_every": 4}
+        games.append(ganlib.train(G, D, *data, cuda_graph=cuda_graph, **options))
+    return games
+
+
+@pytest.mark.parametrize(
+    ("options", "graphs"),
+    [
+        ({"k": 2}, 2 * (18 - 3) + 2 * (9 - 3)),
+        ({"loss": "minimax", "ema": 0.9}, 2 * (9 - 3) + 2 * (9 - 3)),
+        ({"simultaneous": True, "lambda_l1": 0.5}, 3 * (9 - 3)),
+        ({"fabric": Fabric(accelerator="cpu", devices=1, precision="bf16-mixed")}, 4 * (9 - 3)),
+    ],
+    ids=["k = 2", "minimax", "simultaneous", "bf16"],
+)
+def test_a_recorded_move_is_the_move(tape, options, graphs):
+    """To the bit, with noise, dropout, and rates that change from step to step.
+
+    Three calls of each move are played as ever. A move of one player has a graph before and one
+    after the optimiser's step, and a move of both one more.
+    """
+    plain, recorded = both_ways(make, X, batch_size=8, **options)
+    assert bits(recorded) == bits(plain)
+    assert tape.replays == graphs
+
+
+def test_recorded_moves_go_on_the_same_samples_with_batch_norm(tape):
+    plain, recorded = both_ways(
+        partial(make_pix2pix, noise=ganlib.Noise(2)), PHOTOS, PLANS,
+        batch_size=2, same_samples=True, lambda_l1=200.0, jitter=True,
+    )  # fmt: skip
+    assert bits(recorded) == bits(plain)
+    assert tape.replays == 3 * (9 - 3)
+
+
+def test_recorded_moves_take_the_classes_of_each_step(tape, monkeypatch):
+    monkeypatch.setattr(networks, "check_classes", lambda *_: None)  # in a step on a CPU only
+
+    def players():
+        torch.manual_seed(0)
+        G = ganlib.ConditionalMLPGenerator(ganlib.Noise(4), (3,), 5, 6, 7, (8,))
+        return G, ganlib.ConditionalMaxoutDiscriminator((3,), 5, 6, 7, 8)
+
+    plain, recorded = both_ways(players, X, torch.arange(40) % 5, batch_size=8, simultaneous=True)
+    assert bits(recorded) == bits(plain)
+
+
+def test_a_player_that_waits_for_the_device_cannot_be_recorded(tape):
+    G, D = make()
+    D.forward = lambda x: D.layers(x) if x.mean() < 9 else x
+    with pytest.raises(RuntimeError, match="_local_scalar_dense is not permitted") as caught:
+        ganlib.train(G, D, X, steps=9, batch_size=8, cuda_graph=True)
+    assert "never wait for a number" in caught.value.__notes__[0]
+
+
+def test_a_cuda_graph_needs_one_process_on_a_gpu():
+    with pytest.raises(ValueError, match=r"cuda_graph must be False .* got 1 on cpu"):
+        play(cuda_graph=True)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+@pytest.mark.parametrize("name", ["mnist", "cgan-mnist", "colour-quick"])
+def test_a_gpu_plays_the_same_game_by_its_graphs(name):
+    """The real thing: twenty steps, all but three of them from graphs."""
+    recipe = ganlib.RECIPES[name]
+    data = None if name == "colour-quick" else "digits"
+    options = {"steps": 20, "fabric": Fabric(accelerator="cuda", devices=1)}
+    plain, recorded = (recipe.run(data=data, cuda_graph=how, **options) for how in (False, True))
+    for one, other in ((plain.G, recorded.G), (plain.D, recorded.D)):
+        for a, b in zip(one.parameters(), other.parameters(), strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
