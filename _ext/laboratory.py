@@ -1,0 +1,54 @@
+"""The directive `laboratory`: an instrument that works in the page, without a server.
+
+    ```{laboratory} gaussians
+    ```
+
+puts laboratory/gaussians.html there, and lets that page alone load laboratory/gaussians.js. The
+HTML holds what is shown without JavaScript; the script takes it from there. A script finds the
+folder of what it needs besides in `document.currentScript.src`.
+"""
+
+import shutil
+from pathlib import Path
+
+from docutils import nodes
+from docutils.parsers.rst import Directive
+
+FOLDER = Path(__file__).resolve().parents[1] / "laboratory"
+
+
+class Laboratory(Directive):
+    """One instrument, by its name."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        name, env = self.arguments[0], self.state.document.settings.env
+        path = FOLDER / f"{name}.html"
+        if not path.exists():
+            raise self.error(f"there is no {path}")
+        env.note_dependency(str(path))
+        env.metadata[env.docname].setdefault("laboratory", []).append(name)
+        return [nodes.raw("", path.read_text("utf-8"), format="html")]
+
+
+def load_scripts(app, pagename, templatename, context, doctree):
+    """Only a page with an instrument loads its script."""
+    for name in app.env.metadata.get(pagename, {}).get("laboratory", []):
+        app.add_js_file(f"laboratory/{name}.js", loading_method="defer")
+
+
+def copy_scripts(app, exception):
+    """The scripts lie beside the book's other static files."""
+    if exception is None and app.builder.format == "html":
+        there = Path(app.outdir) / "_static" / "laboratory"
+        there.mkdir(parents=True, exist_ok=True)
+        for path in FOLDER.glob("*.js"):
+            shutil.copy(path, there)
+
+
+def setup(app):
+    app.add_directive("laboratory", Laboratory)
+    app.connect("html-page-context", load_scripts)
+    app.connect("build-finished", copy_scripts)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
