@@ -236,13 +236,14 @@ def train(
 
 @main.command()
 @click.argument("recipe", type=click.Choice(list(RECIPES)))
+@click.option("--data", help="Other data with the same splits: a name or a path.")
 @click.option("--seeds", default="0,1,2", show_default=True, help="One run each.")
 @_folder_option("runs", "Folder of the runs; what is there goes on.")
 @_folder_option("results", "Folder of what was measured.")
 @_device_options
 @click.option("--quick", is_flag=True, help="See that all works, on embedded data.")
 def reproduce(
-    recipe, seeds, runs, results, accelerator, devices, nodes, precision, cuda_graph, quick
+    recipe, data, seeds, runs, results, accelerator, devices, nodes, precision, cuda_graph, quick
 ):  # fmt: skip
     """Run RECIPE with several seeds, score it, and write down how.
 
@@ -259,6 +260,7 @@ def reproduce(
     with _interruptible(runs / (f"{recipe}-quick" if quick else recipe)):
         report = reproduce_recipe(
             recipe,
+            data=data,
             seeds=[int(number) for number in numbers],
             runs=runs,
             results=results,

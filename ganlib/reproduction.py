@@ -9,6 +9,7 @@ import json
 import math
 import os
 import platform
+import shlex
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -45,6 +46,7 @@ def provenance(device: str | torch.device = "cpu") -> dict:
 def reproduce(
     name: str,
     *,
+    data: str | os.PathLike | None = None,
     seeds: Sequence[int] = (0, 1, 2),
     runs: str | os.PathLike = "runs",
     results: str | os.PathLike = "results",
@@ -62,6 +64,7 @@ def reproduce(
 
     Args:
         name: A recipe whose data have a validation and a test split.
+        data: Other data, by name or by path, for `Recipe.open`; they need the same splits.
         seeds: One run each.
         runs: Folder of the runs, with their checkpoints.
         results: Folder of the results.
@@ -74,7 +77,8 @@ def reproduce(
         What metrics.json holds.
 
     Raises:
-        ValueError: There is no such recipe, or no seed; as `ganlib.train`.
+        ValueError: There is no such recipe, or no seed; `data` are given and `quick` has its own;
+            as `Recipe.open` and `ganlib.train`.
         FileNotFoundError: The data are not at hand.
         FloatingPointError, KeyboardInterrupt: As `ganlib.train`.
     """
@@ -83,11 +87,13 @@ def reproduce(
     if not seeds:
         raise ValueError("seeds must hold at least one seed, got none")
     recipe, label = RECIPES[name], name
+    if quick and data is not None:
+        raise ValueError(f"data must be left out when quick, got {str(data)!r}")
     if quick:
         instead = QUICK_PAIRS if recipe.condition == "inputs" else QUICK
         recipe, label = replace(recipe, **instead), f"{name}-quick"
     fabric = fabric or Fabric(devices=1)
-    splits = {split: _moved(recipe.open(split=split), fabric) for split in SPLITS}
+    splits = {split: _moved(recipe.open(data, split), fabric) for split in SPLITS}
     runs, results = Path(runs) / label, Path(results) / label
     protocol = (Pairs if recipe.condition == "inputs" else Likelihood)(splits, runs)
     folders = {seed: runs / f"seed-{seed}" for seed in seeds}
@@ -110,7 +116,7 @@ def reproduce(
     report = {
         "recipe": name,
         "summary": recipe.summary,
-        "command": _command(name, seeds, cuda_graph, quick, fabric),
+        "command": _command(name, data, seeds, cuda_graph, quick, fabric),
         "score": {
             "of": f"the {best} generator",
             "unit": protocol.unit,
@@ -121,7 +127,7 @@ def reproduce(
         },
         "seeds": found,
         "reference": reference,
-        "data": recipe.data,
+        "data": recipe.data if data is None else str(data),
         "steps": recipe.steps,
     }
     write_json(results / "metrics.json", report)
@@ -224,12 +230,20 @@ def _digits(number: float) -> float:
     return round(number, max(2, 3 - math.floor(math.log10(abs(number) or 1))))
 
 
-def _command(name: str, seeds: Sequence[int], cuda_graph: bool, quick: bool, fabric: Fabric) -> str:
+def _command(
+    name: str,
+    data: str | os.PathLike | None,
+    seeds: Sequence[int],
+    cuda_graph: bool,
+    quick: bool,
+    fabric: Fabric,
+) -> str:
     precision = fabric.strategy.precision.precision
-    options = f"--seeds {','.join(map(str, seeds))}"
-    options += f" --precision {precision}" * (precision != "32-true")
-    options += " --cuda-graph" * cuda_graph + " --quick" * quick
-    return f"ganlib reproduce {name} {options}"
+    source = [] if data is None else ["--data", str(data)]
+    chosen = ["--seeds", ",".join(map(str, seeds))]
+    chosen += ["--precision", precision] if precision != "32-true" else []
+    flags = ["--cuda-graph"] * cuda_graph + ["--quick"] * quick
+    return shlex.join(["ganlib", "reproduce", name, *source, *chosen, *flags])
 
 
 def _processor(device: torch.device) -> str:

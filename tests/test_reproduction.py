@@ -4,10 +4,13 @@ import hashlib
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from PIL import Image
 
 import ganlib
 from ganlib import metrics, parzen, protocols, reproduction
@@ -203,6 +206,30 @@ def test_a_recipe_of_classes_tells_how_often_it_obeys(name, tmp_path, monkeypatc
     assert found["mean"] == pytest.approx(sum(shares.values()) / 10, abs=1e-3)
     assert found["least"] == min(shares.values())
     assert report["reference"]["classifier's accuracy on test images"] > 0.95
+
+
+def test_other_data_can_be_reproduced_with_and_are_named(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    for split, n in {"train": 3, "val": 2, "test": 2}.items():
+        (tmp_path / "my photos" / split).mkdir(parents=True)
+        for number in range(n):
+            photo = Image.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8))
+            photo.save(tmp_path / "my photos" / split / f"{number}.png")
+    recipe = replace(ganlib.RECIPES["colour-quick"], steps=5)
+    monkeypatch.setitem(ganlib.RECIPES, "colour-quick", recipe)
+    monkeypatch.chdir(tmp_path)
+    arguments = ["reproduce", "colour-quick", "--data", "my photos", "--seeds", "0"]
+    done = CliRunner().invoke(main, [*arguments, "--accelerator", "cpu"])
+    assert done.exit_code == 0, done.output
+    report = json.loads(Path("results/colour-quick/metrics.json").read_text())
+    assert report["data"] == "my photos"
+    assert report["command"] == "ganlib reproduce colour-quick --data 'my photos' --seeds 0"
+    assert report["reference"]["the truth"]["pairs"] == 2
+    with pytest.raises(ValueError, match="data must be left out when quick, got 'digits'"):
+        reproduction.reproduce("digits", data="digits", quick=True)
+    done = CliRunner().invoke(main, ["reproduce", "digits", "--data", "no such folder"])
+    assert done.exit_code == 1
+    assert "no such folder" in done.output
 
 
 @pytest.mark.parametrize("name", ["colour-quick", "facades-128"])
