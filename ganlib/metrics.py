@@ -19,8 +19,8 @@ from ganlib.networks import Classifier, mode
 __all__ = [
     "PrecisionRecall",
     "accuracy",
-    "chroma",
     "classes",
+    "colour_spread",
     "features",
     "precision_recall",
     "sharpness",
@@ -124,17 +124,19 @@ def _as_floats(images: Tensor) -> Tensor:
     return images if images.is_floating_point() else to_float(images)
 
 
-def chroma(images: Tensor) -> Tensor:
-    """How far an image's pixels are from grey: the root of their mean squared distance.
+def colour_spread(images: Tensor) -> Tensor:
+    """How much the pixels of a set of images differ in colour, whatever their grey.
 
-    The distance of a pixel is that from the mean of its own three channels. 0 for grey images; a
-    model that hedges between colours draws less of it than real images have.
+    From each channel the pixel's grey is taken away, 0.299 R + 0.587 G + 0.114 B (ITU-R 601); it is
+    the standard deviation of what is left over all pixels of the set, averaged over the channels.
+    0 for grey images, and for grey ones with one tint; a model that hedges between colours has less
+    of it than real images.
 
     Args:
         images: (N, 3, H, W) uint8, or float in [0, 1].
 
     Returns:
-        (N,) chroma, in the unit of the pixels' range 1.
+        Scalar, in the unit of the pixels' range 1.
 
     Raises:
         ValueError: The images have another shape.
@@ -142,8 +144,9 @@ def chroma(images: Tensor) -> Tensor:
     if images.ndim != 4 or images.shape[1] != 3:
         raise ValueError(f"images must have shape (N, 3, H, W), got {tuple(images.shape)}")
     images = _as_floats(images)
-    from_grey = images - images.mean(1, keepdim=True)
-    return from_grey.square().sum(1).mean((1, 2)).sqrt()
+    weights = images.new_tensor([0.299, 0.587, 0.114]).view(3, 1, 1)
+    colours = images - (images * weights).sum(1, keepdim=True)
+    return colours.transpose(0, 1).flatten(1).std(1).mean()
 
 
 def sharpness(images: Tensor) -> Tensor:

@@ -189,8 +189,8 @@ class Pairs:
 
     The score is L1, the mean absolute difference from the truth. L1 alone is least where each value
     is its median given the input, which is blurred and greyish; so beside it stand sharpness and
-    chroma, as ratios to those of the truths, and diversity, the mean absolute difference of two
-    outputs for one input, which differ by dropout and by z.
+    the spread of colour, as ratios to those of the truths, and diversity, the mean absolute
+    difference of two outputs for one input, which differ by dropout and by z.
 
     Args:
         splits: The data's "train", "validation" and "test", with `inputs`.
@@ -198,7 +198,7 @@ class Pairs:
     """
 
     unit = "L1"
-    version = 2  # as for `Likelihood`; the input itself joined the reference
+    version = 3  # as for `Likelihood`; the spread of colour as the lesson has it
 
     def __init__(self, splits: dict[str, Data], folder: Path):
         self.train, self.validation, self.test = splits.values()
@@ -222,7 +222,7 @@ class Pairs:
 
         Returns:
             Plain values: "pairs", N; "score", L1 with its standard error over the pairs;
-            "sharpness" and, of colour images, "chroma", as ratios to those of the truths. None
+            "sharpness" and, of colour images, "colour spread", as ratios to those of the truths. None
             stands for what cannot be told: the error over one pair, the ratio to 0.
         """
         truth = to_float(self.test.images).cpu()
@@ -236,7 +236,7 @@ class Pairs:
         found = {"pairs": len(truth), "score": score}
         found["sharpness"] = _ratio(metrics.sharpness, outputs, truth)
         if truth.shape[1] == 3:
-            found["chroma"] = _ratio(metrics.chroma, outputs, truth)
+            found["colour spread"] = _ratio(metrics.colour_spread, outputs, truth)
         return found
 
     def reference(self) -> dict:

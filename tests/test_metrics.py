@@ -142,20 +142,22 @@ def test_bad_input_is_refused(arguments, message):
 # Sharpness ---------------------------------------------------------------------------------------
 
 
-def test_chroma_by_hand():
-    red, grey = torch.tensor([0.6, 0.0, 0.0]), torch.tensor([0.3, 0.3, 0.3])
-    images = torch.stack([red, grey])[:, :, None, None].expand(2, 3, 4, 5)
-    far = (0.4**2 + 2 * 0.2**2) ** 0.5
-    torch.testing.assert_close(metrics.chroma(images), torch.tensor([far, 0.0]))
-    half = torch.cat([images[:1], images[1:]], 3)  # half of the pixels red, half grey
-    torch.testing.assert_close(metrics.chroma(half), torch.tensor([far / 2**0.5]))
-    levels = torch.tensor([51, 0, 102], dtype=torch.uint8).view(1, 3, 1, 1)
-    torch.testing.assert_close(metrics.chroma(levels), metrics.chroma(levels / 255))
+def test_the_spread_of_colour_by_hand():
+    red, blue = torch.tensor([0.6, 0.0, 0.0]), torch.tensor([0.0, 0.0, 0.5])
+    images = torch.stack([red, blue])[:, :, None, None].expand(2, 3, 4, 5)
+    left = torch.stack([red - 0.299 * 0.6, blue - 0.114 * 0.5])  # half of all pixels each
+    expected = (left[0] - left[1]).abs().mean() / 2 * (40 / 39) ** 0.5
+    torch.testing.assert_close(metrics.colour_spread(images), expected)
+    torch.testing.assert_close(metrics.colour_spread(images + 0.2), expected)  # lighter
+    tinted = torch.rand(2, 1, 4, 5) + red[:, None, None]
+    torch.testing.assert_close(metrics.colour_spread(tinted), torch.tensor(0.0))
+    levels = torch.randint(0, 256, (2, 3, 4, 5)).byte()
+    torch.testing.assert_close(metrics.colour_spread(levels), metrics.colour_spread(levels / 255))
 
 
-def test_chroma_needs_three_channels():
+def test_the_spread_of_colour_needs_three_channels():
     with pytest.raises(ValueError, match=r"images must have shape \(N, 3, H, W\), got \(2, 1, 4"):
-        metrics.chroma(torch.zeros(2, 1, 4, 4))
+        metrics.colour_spread(torch.zeros(2, 1, 4, 4))
 
 
 def test_sharpness_by_hand():

@@ -78,16 +78,16 @@ def test_the_truth_has_no_error_and_a_shift_has_its_own():
     truth = protocol.test.images / 255
     exact = protocol.measure_images(truth)
     assert exact["score"] == {"mean": 0, "standard error": 0}
-    assert (exact["pairs"], exact["sharpness"], exact["chroma"]) == (5, 1, 1)
+    assert (exact["pairs"], exact["sharpness"], exact["colour spread"]) == (5, 1, 1)
     lighter = truth.clone()
     lighter[:2] += 0.1  # of two images in five
     shifted = protocol.measure_images(lighter)
     assert shifted["score"]["mean"] == pytest.approx(0.04, abs=1e-4)
     spread = torch.tensor([0.1, 0.1, 0, 0, 0]).std().item()
     assert shifted["score"]["standard error"] == pytest.approx(spread / 5**0.5, abs=1e-4)
-    assert (shifted["sharpness"], shifted["chroma"]) == (1, 1)
+    assert (shifted["sharpness"], shifted["colour spread"]) == (1, 1)
     grey = protocol.measure_images(truth.mean(1, keepdim=True).expand_as(truth))
-    assert grey["chroma"] == 0
+    assert grey["colour spread"] == 0
     assert grey["sharpness"] < 1
 
 
@@ -97,7 +97,7 @@ def test_what_cannot_be_told_of_one_pair_without_texture_is_none():
         found = protocol.measure_images(images)
         assert found["score"]["mean"] is not None
         assert found["score"]["standard error"] is None
-        assert (found["sharpness"], found["chroma"]) == (None, None)
+        assert (found["sharpness"], found["colour spread"]) == (None, None)
 
 
 def test_what_no_game_has_made():
@@ -108,7 +108,7 @@ def test_what_no_game_has_made():
     assert means["the input itself"] == pytest.approx(30, abs=0.05)  # black
     assert means["the median training image"] == pytest.approx(30, abs=0.05)  # 0, 0 and 90 off
     assert means["the mean training image"] == pytest.approx(40, abs=0.05)  # 30, 30 and 60
-    assert "chroma" not in found["the truth"]
+    assert "colour spread" not in found["the truth"]
 
 
 def test_grey_is_what_colouring_must_beat():
@@ -116,7 +116,7 @@ def test_grey_is_what_colouring_must_beat():
     grey = protocol.reference()["the input itself"]
     expected = (protocol.test.inputs / 255 - protocol.test.images / 255).abs().mean().item()
     assert grey["score"]["mean"] == pytest.approx(expected, abs=1e-4)
-    assert grey["chroma"] == 0
+    assert grey["colour spread"] == 0
 
 
 def test_a_sheet_shows_pairs_from_all_over_and_greys_two_channels():
