@@ -849,27 +849,29 @@ _NETWORKS = {
 }
 
 
-def build(config: dict) -> nn.Module:
-    """Make a network from its `config`: only the classes of this module, only plain values.
+def build(config: dict, kinds: dict[str, type[nn.Module]] | None = None) -> nn.Module:
+    """Make a network from its `config`: only classes that are known, only plain values.
 
     Args:
         config: {"network": class name, argument: value, ...}; `noise` as
             {"dim": ..., "distribution": ...}, or None.
+        kinds: Class name → class, of what may be made; without it, those of this module.
 
     Returns:
         The network, freshly initialised.
 
     Raises:
-        ValueError: No network of this module has that name, or it takes no such argument.
+        ValueError: No class that is known has that name, or it takes no such argument.
     """
+    kinds = kinds or _NETWORKS
     arguments = dict(config)
     name = arguments.pop("network", None)
-    if name not in _NETWORKS:
-        raise ValueError(f"network must be one of {', '.join(_NETWORKS)}, got {name!r}")
+    if name not in kinds:
+        raise ValueError(f"network must be one of {', '.join(kinds)}, got {name!r}")
     try:
         if arguments.get("noise") is not None:
             arguments["noise"] = Noise(**arguments["noise"])
-        return _NETWORKS[name](**arguments)
+        return kinds[name](**arguments)
     except (TypeError, AttributeError) as error:  # no value of the kind it takes
         raise ValueError(f"{name} cannot be built from {arguments}: {error}") from error
 
@@ -884,8 +886,14 @@ def save_network(network: nn.Module, path: str | os.PathLike) -> None:
     Path(path).write_bytes(save(weights, metadata={"ganlib": json.dumps(about)}))
 
 
-def load_network(path: str | os.PathLike) -> nn.Module:
+def load_network(
+    path: str | os.PathLike, kinds: dict[str, type[nn.Module]] | None = None
+) -> nn.Module:
     """Read a network that `save_network` wrote. Nothing in the file is executed.
+
+    Args:
+        path: The file.
+        kinds: As for `build`.
 
     Returns:
         The network, on the CPU, in evaluation mode.
@@ -914,7 +922,7 @@ def load_network(path: str | os.PathLike) -> nn.Module:
             f"{path} holds the weights of a {name}, which ganlib cannot build: make it "
             "yourself and give it the weights that safetensors.torch.load_file reads"
         )
-    network = build(config)
+    network = build(config, kinds)
     weights = {name: w.clone() for name, w in load_file(path).items()}  # no longer in the file
     try:
         network.load_state_dict(weights, assign=True)  # in the type they were saved in
