@@ -118,7 +118,7 @@ class Rival(nn.Module):
         seed: int = 0,
         **options,
     ) -> Tensor:
-        """Run chains that start from images, and collect the means that their images are drawn from.
+        """Run chains that start from images, and collect the means of the images they go through.
 
         Means, not binary draws: the published scores can only come from means, and under a Parzen
         window the difference is large. `ganlib.rivals.rival.draw` makes draws of them.
