@@ -24,6 +24,7 @@ import torch
 from floor import floor
 from images import random_images, random_pairs
 from lightning_fabric import Fabric
+from textbook import JacobianCAE, TextbookCAE, TextbookGSN, TextbookRBM
 from torch import Tensor
 from tutorial import Tutorial
 
@@ -31,6 +32,8 @@ from ganlib import parzen
 from ganlib.data import Data
 from ganlib.recipes import RECIPES, Recipe
 from ganlib.reproduction import provenance, write_json
+from ganlib.rivals import Course, build
+from ganlib.rivals.recipes import RIVALS, RivalRecipe
 from ganlib.training import Game
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -321,6 +324,52 @@ def broadcast(images: Tensor, samples: Tensor, sigma: float) -> Tensor:
     return (-0.5 * differences.square().sum(2)).logsumexp(1)
 
 
+def rivals(effort: Effort) -> list[dict]:
+    """A step of each rival's lowest part, in both precisions, against the textbook's version.
+
+    The auto-encoder has a second one, which builds its Jacobian as its authors' code does.
+    """
+    rows = []
+    books = {"dbn": [TextbookRBM], "cae": [TextbookCAE, JacobianCAE], "gsn": [TextbookGSN]}
+    for name, versions in books.items():
+        recipe = RIVALS[name]
+        data = random_images(recipe, effort.images)
+        sides, m = {}, recipe.training["batch_size"]
+        for version in versions:
+            part = begin(recipe, data, effort.accelerator, "32-true").model.parts[0]
+            optimizer = recipe.optimizer(part.parameters(), **recipe.options)
+            book = version(part, data.images, m, optimizer)
+            sides[version.__name__] = partial(repeat, book.play_step, effort.steps)
+        for precision in BOTH:
+            course = begin(recipe, data, effort.accelerator, precision)
+            sides[f"ganlib {precision}"] = partial(repeat, course.take_step, effort.steps)
+        seconds = take_turns(sides, effort.rounds, course.like.device)
+        its = [row(side, milliseconds(s, effort.steps), "ms/step") for side, s in seconds.items()]
+        for precision in BOTH:
+            for version in versions:
+                slow, fast = seconds[version.__name__], seconds[f"ganlib {precision}"]
+                what = f"{version.__name__} / ganlib {precision}"
+                its.append(row(what, ratios(slow, fast), "×", least=2))
+        rows += [one | {"what": f"{name}: {one['what']}"} for one in its]
+    return rows
+
+
+def begin(recipe: RivalRecipe, data: Data, accelerator: str, precision: str) -> Course:
+    """The course of a rival's training, as `Rival.fit` makes it, at its first step."""
+    fabric = Fabric(accelerator=accelerator, devices=1, precision=precision)
+    model = build(recipe.model | {"shape": list(data.shape)})
+    return Course(
+        fabric.to_device(model),
+        data.images,
+        recipe.lengths,
+        partial(recipe.optimizer, **recipe.options),
+        recipe.schedule,
+        recipe.training["batch_size"],
+        0,
+        fabric,
+    )
+
+
 def memory(effort: Effort) -> list[dict]:
     """Peak resident memory of a process that trains: the MNIST pair, and pix2pix at 256×256."""
     runs = {"mnist": (effort.memory_steps, 1), "facades": (min(effort.memory_steps, 3), None)}
@@ -375,8 +424,9 @@ CASES = {
     "pix2pix": pix2pix,
     "parzen": parzen_score,
     "growth": growth,
+    "rivals": rivals,
 }
-SLOW = {"pix2pix": 20}  # a block has so many times fewer steps
+SLOW = {"pix2pix": 20, "rivals": 4}  # a block has so many times fewer steps
 
 
 @click.command()

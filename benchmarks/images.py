@@ -4,9 +4,10 @@ import torch
 
 from ganlib.data import Data, load
 from ganlib.recipes import Recipe
+from ganlib.rivals.recipes import RivalRecipe
 
 
-def random_images(recipe: Recipe, n: int) -> Data:
+def random_images(recipe: Recipe | RivalRecipe, n: int) -> Data:
     """The digits, which are embedded; for other recipes, random images of MNIST's shape."""
     if recipe.data == "digits":
         return load("digits")

@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import click
@@ -18,6 +19,8 @@ from ganlib.data import DATASETS, ImageFiles, MissingSplit, colour_pairs, load, 
 from ganlib.protocols import draw_pairs
 from ganlib.recipes import RECIPES
 from ganlib.reproduction import reproduce as reproduce_recipe
+from ganlib.rivals.recipes import RIVALS
+from ganlib.table import TABLE, lines, reproduce_table
 from ganlib.training import CHECKPOINT, GENERATOR
 
 INTERRUPTED = 130  # what shells expect of a command that Ctrl-C ended
@@ -111,7 +114,7 @@ def _launch(accelerator: str, devices: str, nodes: int, precision: str) -> Fabri
 @main.command("recipes")
 def list_recipes():
     """List the recipes: what, on which data, how long."""
-    for name, recipe in RECIPES.items():
+    for name, recipe in (RECIPES | RIVALS).items():
         click.echo(f"{name}\n  {recipe.summary}")
         click.echo(f"  data    {recipe.data}")
         click.echo(f"  length  {recipe.steps:,} steps ({recipe.length})")
@@ -235,7 +238,7 @@ def train(
 
 
 @main.command()
-@click.argument("recipe", type=click.Choice(list(RECIPES)))
+@click.argument("recipe", type=click.Choice([*RECIPES, *RIVALS, TABLE]))
 @click.option("--data", help="Other data with the same splits: a name or a path.")
 @click.option("--seeds", default="0,1,2", show_default=True, help="One run each.")
 @_folder_option("runs", "Folder of the runs; what is there goes on.")
@@ -248,7 +251,8 @@ def reproduce(
     """Run RECIPE with several seeds, score it, and write down how.
 
     The score is the Parzen log-likelihood by the 2014 paper's protocol; where images are turned
-    into images, L1 on the test pairs.
+    into images, L1 on the test pairs. "table1" runs all that the paper's Table 1 compares, and
+    scores it by one protocol.
 
     Writes RESULTS/RECIPE/metrics.json and pictures. Ctrl-C saves the run; the same command goes
     on. Seeds may run side by side, one a process; a last call with all of them collects.
@@ -257,10 +261,10 @@ def reproduce(
     if not all(number.strip().isdecimal() for number in numbers):
         raise ValueError(f"seeds must be numbers with commas between them, got {seeds!r}")
     fabric = _launch(accelerator, devices, nodes, precision)
-    with _interruptible(runs / (f"{recipe}-quick" if quick else recipe)):
-        report = reproduce_recipe(
-            recipe,
-            data=data,
+    run = reproduce_table if recipe == TABLE else partial(reproduce_recipe, recipe)
+    folder = runs if recipe == TABLE else runs / (f"{recipe}-quick" if quick else recipe)
+    with _interruptible(folder):
+        report = run(
             seeds=[int(number) for number in numbers],
             runs=runs,
             results=results,
@@ -268,7 +272,9 @@ def reproduce(
             cuda_graph=cuda_graph,
             quick=quick,
         )
-    if fabric.is_global_zero:
+    if fabric.is_global_zero and recipe == TABLE:
+        click.echo("\n".join(lines(report)))
+    elif fabric.is_global_zero:
         score = report["score"]
         click.echo(f"{recipe}: {score['mean']:.4g} {score['unit']}, mean over seeds {seeds}")
 

@@ -6,6 +6,7 @@ lie in the manifold of its test images, and after a 3×3 box blur more than 99 %
 of a `Classifier` it is 83 % and none (results/mnist-225/metrics.json).
 """
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ __all__ = [
     "accuracy",
     "classes",
     "colour_spread",
+    "effective_sample_size",
     "features",
     "precision_recall",
     "sharpness",
@@ -271,6 +273,40 @@ def classes(classifier: Classifier, images: Tensor, *, batch_size: int = 500) ->
         (N,) int64 classes, on the images' device.
     """
     return _in_batches(classifier, classifier, images, batch_size).argmax(1)
+
+
+def effective_sample_size(chains: Tensor) -> Tensor:
+    """How many independent draws would tell a mean as surely as Markov chains do.
+
+    N / (1 + 2 Σ ρ_t) for N draws in all, where the autocorrelations ρ_t also fall when chains
+    disagree with each other (Vehtari et al., 2021, section 3.2): each chain is halved, and the sum
+    ends where the sum of two neighbours is no longer positive (Geyer, 1992).
+
+    Args:
+        chains: (n, m, ...) numbers along m chains of n ≥ 4 steps.
+
+    Returns:
+        (...) sizes, float64: of chains that all stand still at different places about half their
+        number of halves. NaN for a number that is the same everywhere.
+
+    Raises:
+        ValueError: There are too few steps, or no chain.
+    """
+    if chains.ndim < 2 or len(chains) < 4 or not chains.numel():
+        raise ValueError(f"chains must have shape (n, m, ...), n ≥ 4, got {tuple(chains.shape)}")
+    half = len(chains) // 2
+    chains = torch.cat([chains[:half], chains[-half:]], 1).double()
+    n, m = chains.shape[:2]
+    means = chains.mean(0)
+    spectrum = torch.fft.rfft(chains - means, 2 * n, dim=0).abs().square()
+    covariances = torch.fft.irfft(spectrum, 2 * n, dim=0)[:n].mean(1) / n
+    within = covariances[0] * n / (n - 1)
+    rho = 1 - (within - covariances) / (covariances[0] + means.var(0))
+    rho[0] = 1
+    pairs = rho[: n // 2 * 2].unflatten(0, (-1, 2)).sum(1)
+    positive = (pairs > 0).cumprod(0)
+    time = 2 * (pairs.cummin(0).values * positive).sum(0) - 1
+    return n * m / time.clamp(min=1 / math.log10(n * m))
 
 
 @torch.no_grad()

@@ -17,16 +17,21 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, conv2d
 
 from ganlib import metrics, parzen, plotting
-from ganlib.data import Data, to_float
-from ganlib.networks import Classifier, load_network, save_network
+from ganlib.data import Data, derive_seed, to_float
+from ganlib.networks import Classifier, load_network, own_random_state, save_network
 from ganlib.objectives import l1_loss
+from ganlib.rivals import Course, Rival
+from ganlib.rivals.rival import draw
 from ganlib.sampling import generate, in_turn, interpolate, nearest, sample
 from ganlib.training import Game, write_whole
 
-__all__ = ["Likelihood", "Pairs", "draw_pairs"]
+__all__ = ["Chains", "Likelihood", "Pairs", "draw_pairs"]
 
 SAMPLES = 10_000  # of the 2014 paper
 DRAWS = 3  # sets of samples: what another draw changes is part of a score's uncertainty
+CHAINS = 100  # side by side, for all models that draw by Markov chains
+BURN_IN = 200  # steps of each that are not looked at: they start from training images
+EVERY = 10  # steps from one sample to the next
 
 
 class Likelihood:
@@ -133,17 +138,32 @@ class Likelihood:
             "of each class": each,
         }
 
+    def shares(self, images: Tensor) -> dict[str, float]:
+        """The share of images in which the classifier sees each class; none without a classifier.
+
+        Args:
+            images: (N, C, H, W) in [0, 1].
+        """
+        if self.judge is None:
+            return {}
+        names = self.train.classes
+        counts = metrics.classes(self.judge, images).bincount(minlength=len(names))
+        return {n: round(its, 4) for n, its in zip(names, (counts / len(images)).tolist())}
+
     def reference(self) -> dict:
         """The same numbers for real training images, and for the same ones blurred."""
-        rng = torch.Generator().manual_seed(0)
-        images = to_float(self.train.images)
-        images = images[torch.randperm(len(images), generator=rng)[:SAMPLES]]
-        rows = {"training images": images, "the same, blurred by a 3×3 box": _blurred(images)}
-        found = {row: self.measure_images(shown) for row, shown in rows.items()}
+        found = {row: self.measure_images(shown) for row, shown in self.real_images().items()}
         if self.judge is not None:
             right = metrics.accuracy(self.judge, self.test.images, self.test.labels)
             found["classifier's accuracy on test images"] = round(right, 4)
         return found
+
+    def real_images(self) -> dict[str, Tensor]:
+        """Training images, as many as there are samples, and the same ones blurred."""
+        rng = torch.Generator().manual_seed(0)
+        images = to_float(self.train.images)
+        images = images[torch.randperm(len(images), generator=rng)[:SAMPLES]]
+        return {"training images": images, "the same, blurred by a 3×3 box": _blurred(images)}
 
     def draw(self, game: Game, folder: Path) -> None:
         """Samples as they come, their nearest training images, and walks through z."""
@@ -154,6 +174,9 @@ class Likelihood:
             shown = _samples(G, 0, 100)
             plotting.save(plotting.grid(shown, 10), folder / "samples.png")
             plotting.save(plotting.strip(self._walk(G)), folder / "interpolation.png")
+        self._draw_neighbours(shown, folder)
+
+    def _draw_neighbours(self, shown: Tensor, folder: Path) -> None:
         _, places = nearest(shown[:10], self.train.images)
         pairs = torch.cat([shown[:10], to_float(self.train.images[places[:, 0]]).cpu()])
         rows = ["sample", "nearest"]
@@ -182,6 +205,107 @@ class Likelihood:
             drawn = [(seen == digit).nonzero().flatten() for digit in (1, 5)]
             ends = [int(places[0]) if len(places) else end for places, end in zip(drawn, ends)]
         return interpolate(G, z[ends[0]], z[ends[1]], 10)
+
+
+class Chains(Likelihood):
+    """The same protocol for models that draw by Markov chains, the same for all of them.
+
+    100 chains start from training images. After 200 steps each gives every tenth image until there
+    are 10,000, as means. Whatever is left to choose, validation images choose, as they choose the
+    Parzen window.
+
+    Beside the score stand that of binary draws from the means, the share of each class, and the
+    effective sample size: how many independent samples would tell as much, of the coordinate along
+    each of the ten directions in which training images differ most.
+
+    Args:
+        splits: The data's "train", "validation" and "test".
+        folder: Where the classifier is, or will be once it is trained.
+        choices: Arguments of the model's `move` to choose from.
+        sigma: The width of another protocol, under which one chain starts at the first test image
+            and gives all of its 10,000 first means; or None.
+    """
+
+    def __init__(
+        self,
+        splits: dict[str, Data],
+        folder: Path,
+        choices: Sequence[dict] = ({},),
+        sigma: float | None = None,
+    ):
+        super().__init__(splits, folder)
+        self.choices, self.sigma = choices, sigma
+        self.version = f"1: {CHAINS}, {BURN_IN}, {EVERY}, {SAMPLES}, {choices}, {sigma}"
+
+    def watch(self, G: Rival, choice: dict | None = None) -> float:
+        """Nats of validation images that did not choose σ, by a tenth of the samples.
+
+        Args:
+            G: The model.
+            choice: Of `choices`; the first one without it.
+        """
+        chains = self._run(G, max(1, SAMPLES // CHAINS // 10), 0, choice or self.choices[0])
+        images = self.validation.images
+        half = min(parzen.VALIDATION, len(images) // 2)
+        return parzen.score(chains.flatten(0, 1), images[:half], images[half : 2 * half]).mean
+
+    def choose(self, model: Rival) -> dict:
+        """The choice by which `watch` sees the most nats."""
+        if len(self.choices) == 1:
+            return self.choices[0]
+        return max(self.choices, key=lambda choice: self.watch(model, choice))
+
+    def measure(self, game: Course) -> dict:
+        """The numbers of the model's chains."""
+        choice = self.choose(game.model)
+        chains, *others = (
+            self._run(game.model, SAMPLES // CHAINS, seed, choice) for seed in range(DRAWS)
+        )
+        means = [self._score(other.flatten(0, 1), parzen.PAPER_SIGMAS)["mean"] for other in others]
+        images = chains.flatten(0, 1)
+        with own_random_state(images, seed=0):
+            binary = self._score(draw(images), parzen.PAPER_SIGMAS)
+        found = self.measure_images(images)
+        found |= {"other draws": means, "choice": choice, "binary draws": binary}
+        found |= {"classes": self.shares(images), "effective sample size": self._size(chains)}
+        if self.sigma is None:
+            return {"chains": found}
+        one = game.model.sample(self.test.images[:1], SAMPLES)
+        score = self._score(one.flatten(0, 1), [self.sigma])
+        return {
+            "chains": found,
+            "one chain": {"score": score, "effective sample size": self._size(one)},
+        }
+
+    def _run(self, model: Rival, length: int, seed: int, choice: dict) -> Tensor:
+        """(length, CHAINS, C, H, W) means."""
+        rng = torch.Generator().manual_seed(derive_seed(seed, "starts"))
+        start = self.train.images[torch.randperm(len(self.train), generator=rng)[:CHAINS]]
+        return model.sample(start, length, burn_in=BURN_IN, every=EVERY, seed=seed, **choice)
+
+    @cached_property
+    def _directions(self) -> Tensor:
+        """(I, 10) of the training images' ten largest variances."""
+        x = to_float(self.train.images).cpu().flatten(1)
+        return torch.linalg.eigh(x.T.cov()).eigenvectors[:, -10:]
+
+    def _size(self, chains: Tensor) -> dict:
+        sizes = metrics.effective_sample_size(chains.flatten(2) @ self._directions)
+        return {
+            "least": round(sizes.min().item(), 1),
+            "median": round(sizes.median().item(), 1),
+            "of": chains.shape[0] * chains.shape[1],
+        }
+
+    def draw(self, game: Course, folder: Path) -> None:
+        """Samples of many chains, their nearest training images, and chains step by step."""
+        choice = self.choose(game.model)
+        shown = self._run(game.model, 1, 0, choice)[0]
+        plotting.save(plotting.grid(shown, 10), folder / "samples.png")
+        self._draw_neighbours(shown, folder)
+        steps = game.model.sample(self.train.images[:6], 12, **choice).transpose(0, 1)
+        title = "six chains from training images on, step by step"
+        plotting.save(plotting.grid(steps.flatten(0, 1), 12, title=title), folder / "chains.png")
 
 
 class Pairs:

@@ -19,18 +19,22 @@ from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
+from torch import nn
 
 from ganlib import plotting
 from ganlib.data import SPLITS, Data
-from ganlib.protocols import Likelihood, Pairs
+from ganlib.protocols import Chains, Likelihood, Pairs
 from ganlib.recipes import RECIPES, Recipe
+from ganlib.rivals import Course
+from ganlib.rivals.recipes import RIVALS, RivalRecipe
 from ganlib.training import CHECKPOINT, GENERATOR, Game, write_whole
 
-__all__ = ["provenance", "reproduce", "write_json"]
+__all__ = ["command", "kept", "provenance", "reproduce", "write_json"]
 
 CURVE = 20  # scores while training
 QUICK = {"data": "digits", "steps": 300}  # the same way from end to end, in seconds
 QUICK_PAIRS = {"data": "colour", "steps": 20}
+Protocol = Likelihood | Pairs  # and Chains, which is a Likelihood
 
 
 def provenance(device: str | torch.device = "cpu") -> dict:
@@ -59,8 +63,9 @@ def reproduce(
     A seed's run that was stopped goes on from its last checkpoint; one that is done is not played
     again. So seeds may run side by side, one a process, and a last call with all of them collects.
 
-    Image-to-image recipes are judged by `ganlib.protocols.Pairs`, all others by
-    `ganlib.protocols.Likelihood`; the score is that of the averaged generator, if there is one.
+    Image-to-image recipes are judged by `ganlib.protocols.Pairs`, the rivals by
+    `ganlib.protocols.Chains`, all others by `ganlib.protocols.Likelihood`; the score is that of the
+    averaged generator, if there is one.
 
     Args:
         name: A recipe whose data have a validation and a test split.
@@ -71,31 +76,35 @@ def reproduce(
         fabric: Devices, precision and processes, launched; one CPU or GPU without it.
         cuda_graph: As for `ganlib.train`.
         quick: Play 300 steps of the same networks on the embedded digits instead, or 20 on the
-            embedded photos, to see that all works; the results go to `<name>-quick`.
+            embedded photos, to see that all works; rivals get narrower layers. The results go to
+            `<name>-quick`.
 
     Returns:
         What metrics.json holds.
 
     Raises:
-        ValueError: There is no such recipe, or no seed; `data` are given and `quick` has its own;
-            as `Recipe.open` and `ganlib.train`.
+        ValueError: There is no such recipe, or no seed; `data` are given and `quick` has its own; a
+            rival has no CUDA graph; as `Recipe.open` and `ganlib.train`.
         FileNotFoundError: The data are not at hand.
         FloatingPointError, KeyboardInterrupt: As `ganlib.train`.
     """
-    if name not in RECIPES:
-        raise ValueError(f"name must be one of {', '.join(RECIPES)}, got {name!r}")
+    recipes = RECIPES | RIVALS
+    if name not in recipes:
+        raise ValueError(f"name must be one of {', '.join(recipes)}, got {name!r}")
     if not seeds:
         raise ValueError("seeds must hold at least one seed, got none")
-    recipe, label = RECIPES[name], name
     if quick and data is not None:
         raise ValueError(f"data must be left out when quick, got {str(data)!r}")
+    recipe = recipes[name]
+    if cuda_graph and isinstance(recipe, RivalRecipe):
+        raise ValueError(f"cuda_graph must be False for {name}, which plays no game")
     if quick:
-        instead = QUICK_PAIRS if recipe.condition == "inputs" else QUICK
-        recipe, label = replace(recipe, **instead), f"{name}-quick"
+        recipe = _quick(recipe)
+    label = name + "-quick" * quick
     fabric = fabric or Fabric(devices=1)
     splits = {split: _moved(recipe.open(data, split), fabric) for split in SPLITS}
     runs, results = Path(runs) / label, Path(results) / label
-    protocol = (Pairs if recipe.condition == "inputs" else Likelihood)(splits, runs)
+    protocol = _protocol(recipe, splits, runs)
     folders = {seed: runs / f"seed-{seed}" for seed in seeds}
     played = {
         seed: _play(recipe, seed, folders[seed], splits["train"], protocol, fabric, cuda_graph)
@@ -110,15 +119,15 @@ def reproduce(
     results.mkdir(parents=True, exist_ok=True)
     protocol.draw(game, results)
     _draw_course(game, progress["curve"], protocol.unit, results)
-    best = "raw" if game.averaged is None else "averaged"
+    best, of = _scored(recipe, game)
     scores = [its[best]["score"]["mean"] for its in found.values()]
-    reference = _kept(runs / "reference.json", protocol, {}, protocol.reference)
+    reference = kept(runs / "reference.json", protocol, {}, protocol.reference)
     report = {
         "recipe": name,
         "summary": recipe.summary,
-        "command": _command(name, data, seeds, cuda_graph, quick, fabric),
+        "command": command(name, data, seeds, cuda_graph, quick, fabric),
         "score": {
-            "of": f"the {best} generator",
+            "of": of,
             "unit": protocol.unit,
             "mean": _digits(statistics.mean(scores)),
             "standard deviation over seeds": _digits(statistics.stdev(scores))
@@ -134,6 +143,34 @@ def reproduce(
     return report
 
 
+def _quick(recipe: Recipe | RivalRecipe) -> Recipe | RivalRecipe:
+    if isinstance(recipe, RivalRecipe):
+        return recipe.quick()
+    return replace(recipe, **(QUICK_PAIRS if recipe.condition == "inputs" else QUICK))
+
+
+def _protocol(recipe: Recipe | RivalRecipe, splits: dict[str, Data], folder: Path) -> Protocol:
+    if isinstance(recipe, RivalRecipe):
+        return Chains(splits, folder, recipe.choices, recipe.sigma)
+    return (Pairs if recipe.condition == "inputs" else Likelihood)(splits, folder)
+
+
+def _models(game: Game | Course) -> dict[str, nn.Module]:
+    """What there is to draw from, by the names of the report, the best first."""
+    if isinstance(game, Course):
+        return {"chains": game.model}
+    averaged = {} if game.averaged is None else {"averaged": game.averaged}
+    return averaged | {"raw": game.G}
+
+
+def _scored(recipe: Recipe | RivalRecipe, game: Game | Course) -> tuple[str, str]:
+    """Which of the things measured gives the score, by its name in the report and in words."""
+    if isinstance(recipe, RivalRecipe) and recipe.all_images:
+        return "one chain", "one chain, by the model's own protocol"
+    best = next(iter(_models(game)))
+    return best, "the means of 100 chains" if best == "chains" else f"the {best} generator"
+
+
 def _moved(data: Data, fabric: Fabric) -> Data:
     """The same data on the device."""
     tensors = {"images": data.images, "labels": data.labels, "inputs": data.inputs}
@@ -142,14 +179,14 @@ def _moved(data: Data, fabric: Fabric) -> Data:
 
 
 def _play(
-    recipe: Recipe,
+    recipe: Recipe | RivalRecipe,
     seed: int,
     folder: Path,
     data: Data,
-    protocol: Likelihood | Pairs,
+    protocol: Protocol,
     fabric: Fabric,
     cuda_graph: bool,
-) -> tuple[Game, dict]:
+) -> tuple[Game | Course, dict]:
     """The game at its end, and what was noted on the way: where, how long, and the scores."""
     path = folder / "progress.json"
     progress = {
@@ -170,21 +207,20 @@ def _play(
             write_json(path, progress)
         started = time.perf_counter()
 
-    def watch(game: Game) -> None:
+    def watch(game: Game | Course) -> None:
         nonlocal started
         due = game.step % every == 0 or game.step == recipe.steps
         if due and fabric.is_global_zero:
             note_time()
-            players = {"averaged": game.averaged, "raw": game.G}
             progress["curve"][str(game.step)] = {
-                which: _digits(protocol.watch(G)) for which, G in players.items() if G is not None
+                which: _digits(protocol.watch(G)) for which, G in _models(game).items()
             }
             started = time.perf_counter()
 
     log_every = recipe.training.get("log_every", 50)
     every = max(1, recipe.steps // CURVE // log_every) * log_every
-    options = {"seed": seed, "fabric": fabric, "cuda_graph": cuda_graph}
-    options |= {"on_log": watch, "save_every": every}
+    options = {"seed": seed, "fabric": fabric, "on_log": watch, "save_every": every}
+    options |= {"cuda_graph": True} if cuda_graph else {}
     finished = path.exists() and str(recipe.steps) in progress["curve"]
     try:
         game = recipe.run(data=data, out=folder, **options)
@@ -194,14 +230,14 @@ def _play(
     return game, progress
 
 
-def _measured(game: Game, folder: Path, protocol: Likelihood | Pairs) -> dict:
+def _measured(game: Game | Course, folder: Path, protocol: Protocol) -> dict:
     """The final numbers of one run, measured unless these weights were measured before."""
     sha256 = hashlib.sha256((folder / GENERATOR).read_bytes()).hexdigest()
     path = folder / "measured.json"
-    return _kept(path, protocol, {"sha256": sha256}, lambda: protocol.measure(game))
+    return kept(path, protocol, {"sha256": sha256}, lambda: protocol.measure(game))
 
 
-def _kept(path: Path, protocol: Likelihood | Pairs, key: dict, measure: Callable[[], dict]) -> dict:
+def kept(path: Path, protocol: Protocol, key: dict, measure: Callable[[], dict]) -> dict:
     """What was measured before by this version of the protocol and for this key, or is now.
 
     The first versions did not write down which they were.
@@ -216,13 +252,17 @@ def _kept(path: Path, protocol: Likelihood | Pairs, key: dict, measure: Callable
     return measured
 
 
-def _draw_course(game: Game, curve: dict, unit: str, folder: Path) -> None:
+def _draw_course(game: Game | Course, curve: dict, unit: str, folder: Path) -> None:
     """The scores and the losses over the steps."""
     if curve:  # none where the run was trained by another command
         steps = [int(step) for step in curve]
         lines = {name: [entry[name] for entry in curve.values()] for name in curve[str(steps[0])]}
         plotting.save(plotting.lines(steps, lines, "step", unit), folder / "scores.png")
-    plotting.save(plotting.history(game.history, reference=0.5), folder / "curves.png")
+    if isinstance(game, Course):
+        losses = plotting.history(game.history, ("loss",), "nats")
+    else:
+        losses = plotting.history(game.history, reference=0.5)
+    plotting.save(losses, folder / "curves.png")
 
 
 def _digits(number: float) -> float:
@@ -230,7 +270,7 @@ def _digits(number: float) -> float:
     return round(number, max(2, 3 - math.floor(math.log10(abs(number) or 1))))
 
 
-def _command(
+def command(
     name: str,
     data: str | os.PathLike | None,
     seeds: Sequence[int],
@@ -238,6 +278,7 @@ def _command(
     quick: bool,
     fabric: Fabric,
 ) -> str:
+    """The command line that does the same again."""
     precision = fabric.strategy.precision.precision
     source = [] if data is None else ["--data", str(data)]
     chosen = ["--seeds", ",".join(map(str, seeds))]

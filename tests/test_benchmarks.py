@@ -1,5 +1,6 @@
 """The benchmarks: that they run, and that what they compare does equal work."""
 
+import copy
 import json
 import os
 import subprocess
@@ -13,10 +14,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import ganlib
 from ganlib.recipes import RECIPES
+from ganlib.rivals import CAE, GSN, RBM
+from ganlib.rivals.recipes import RIVALS
+from ganlib.rivals.rival import draw
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import bench  # noqa: E402
+import textbook  # noqa: E402
 from floor import floor  # noqa: E402
 from images import random_images, random_pairs  # noqa: E402
 from tutorial import Tutorial  # noqa: E402
@@ -78,6 +83,16 @@ def test_each_goal_of_speed_and_memory_is_judged(quick):
         **{
             ("pix2pix", f"{game}: tutorial / ganlib {precision}"): "≥ 2"
             for game in ("256², batch 1", "128², batch 1", "128², batch 4")
+            for precision in ("32-true", "bf16-mixed")
+        },
+        **{
+            ("rivals", f"{rival}: {book} / ganlib {precision}"): "≥ 2"
+            for rival, book in (
+                ("dbn", "TextbookRBM"),
+                ("cae", "TextbookCAE"),
+                ("cae", "JacobianCAE"),
+                ("gsn", "TextbookGSN"),
+            )
             for precision in ("32-true", "bf16-mixed")
         },
         ("parzen", "score / one product"): "≤ 1.3",
@@ -161,6 +176,36 @@ def test_the_tutorials_step_is_ganlibs_in_turn(name, monkeypatch):
     for ours, theirs in ((G, other_G), (D, other_D)):
         for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
             torch.testing.assert_close(a, b, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "part"),
+    [
+        ("dbn", textbook.TextbookRBM, RBM(64, 20, k=2)),
+        ("cae", textbook.TextbookCAE, CAE(64, 20, penalty=0.3)),
+        ("cae", textbook.JacobianCAE, CAE(64, 20, penalty=0.3)),
+        ("gsn", textbook.TextbookGSN, GSN((1, 8, 8), hidden=(20, 15))),
+    ],
+)
+def test_the_textbooks_step_is_the_rivals(name, version, part, monkeypatch):
+    """The same update of the same weights on the same batch, with the same draws."""
+    monkeypatch.setattr(textbook, "bernoulli", draw)
+    ours, theirs = copy.deepcopy(part).double(), copy.deepcopy(part).double()
+    options = RIVALS[name].options | {"lr": 0.02}
+    images = ganlib.load("digits").images[:50]
+    x = ganlib.data.to_float(images, torch.float64).flatten(1)
+    optimizer = RIVALS[name].optimizer(ours.parameters(), **options)
+    book = version(theirs, images, 50, RIVALS[name].optimizer(theirs.parameters(), **options))
+    for step in range(2):
+        torch.manual_seed(step)
+        with torch.no_grad():
+            ours.set_gradient(x)
+        optimizer.step()
+        torch.manual_seed(step)
+        book.play_on(x)
+    for a, b, first in zip(ours.parameters(), theirs.parameters(), part.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-10)
+        assert not torch.equal(a, first.double())
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,8 @@ class DBN(Rival):
     Args:
         shape: Of an image, (C, H, W).
         hidden: Units of each layer, from the images up.
-        k, particles: As for `RBM`.
+        k: As for `RBM`.
+        particles: Likewise, of the top RBM: the others need not draw.
 
     Raises:
         ValueError: A number cannot be, or there is no layer.
@@ -107,8 +108,9 @@ class DBN(Rival):
     ):
         super().__init__(shape, hidden=list(hidden), k=k, particles=particles)
         check_positive(**{"number of layers in hidden": len(hidden)})
+        chains = [0] * (len(hidden) - 1) + [particles]
         sizes = pairwise([self.pixels, *hidden])
-        self.layers = nn.ModuleList(RBM(v, h, k, particles) for v, h in sizes)
+        self.layers = nn.ModuleList(RBM(v, h, k, its) for (v, h), its in zip(sizes, chains))
 
     @property
     def parts(self) -> nn.ModuleList:
