@@ -26,10 +26,10 @@ from ganlib.training import GENERATOR
 __all__ = ["ROWS", "TABLE", "centroids", "lines", "reproduce_table"]
 
 TABLE = "table1"
-ROWS = {  # recipe: the row's name, and the published mean and standard error in nats
-    "dbn": ("Deep belief network", (138, 2)),
-    "cae": ("Stacked contractive auto-encoder", (121, 1.6)),
-    "gsn": ("Deep generative stochastic network", (214, 1.1)),
+ROWS = {  # recipe: the row's name as in the paper, and the published mean and standard error in nats
+    "dbn": ("DBN", (138, 2)),
+    "cae": ("Stacked CAE", (121, 1.6)),
+    "gsn": ("Deep GSN", (214, 1.1)),
     "mnist": ("Adversarial nets", (225, 2)),
     "mnist-225": ("Adversarial nets, averaged", None),
     "cgan-mnist": ("Conditional adversarial nets", (132, 1.8)),  # Mirza & Osindero (2014)

@@ -259,3 +259,52 @@ CANNOT = {
 def test_training_that_cannot_be_is_refused(arguments, settings, message):
     with pytest.raises(ValueError, match=message):
         train_classifier(*arguments, **{"epochs": 1, **settings})
+
+
+# Chains -------------------------------------------------------------------------------------------
+
+
+def autoregressive(n, m, share, seed=0):
+    """m chains x ← share · x + noise, from their stationary distribution N(0, 1); (n, m)."""
+    rng = torch.Generator().manual_seed(seed)
+    noise = torch.randn(n, m, generator=rng, dtype=torch.float64)
+    chain = [noise[0]]
+    for step in noise[1:]:
+        chain.append(share * chain[-1] + (1 - share**2) ** 0.5 * step)
+    return torch.stack(chain)
+
+
+@pytest.mark.parametrize("m", [1, 8])
+@pytest.mark.parametrize("share", [-0.5, 0.0, 0.5, 0.9])
+def test_the_effective_sample_size_of_an_autoregression_is_known(share, m):
+    """N (1 − share) / (1 + share)."""
+    chains = autoregressive(40_000 // m, m, share)
+    expected = 40_000 * (1 - share) / (1 + share)
+    assert metrics.effective_sample_size(chains).item() == pytest.approx(expected, rel=0.12)
+
+
+def test_it_predicts_how_far_means_of_chains_stray():
+    """The variance of a mean is that of one number, divided by the size."""
+    means = torch.stack([autoregressive(500, 4, 0.8, seed).mean() for seed in range(300)])
+    sizes = [metrics.effective_sample_size(autoregressive(500, 4, 0.8, s)) for s in range(20)]
+    predicted = (1 / torch.stack(sizes)).mean().item()
+    assert means.var().item() == pytest.approx(predicted, rel=0.25)
+
+
+def test_chains_that_stand_still_count_once_each():
+    still = torch.randn(20, generator=torch.Generator().manual_seed(0)).expand(1000, 20)
+    moving = still + 1e-3 * autoregressive(1000, 20, 0.0)
+    assert metrics.effective_sample_size(moving).item() < 45
+
+
+def test_the_size_of_several_numbers_is_that_of_each():
+    two = torch.stack([autoregressive(1000, 4, 0.9), autoregressive(1000, 4, 0.0)], 2)
+    sizes = metrics.effective_sample_size(two)
+    for number in (0, 1):
+        alone = metrics.effective_sample_size(two[..., number])
+        assert sizes[number].item() == pytest.approx(alone.item())
+
+
+def test_chains_too_short_are_refused():
+    with pytest.raises(ValueError, match=r"chains must have shape .* n ≥ 4, got \(3, 2\)"):
+        metrics.effective_sample_size(torch.zeros(3, 2))
