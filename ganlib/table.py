@@ -26,7 +26,7 @@ from ganlib.training import GENERATOR
 __all__ = ["ROWS", "TABLE", "centroids", "lines", "reproduce_table"]
 
 TABLE = "table1"
-ROWS = {  # recipe: the row's name as in the paper, and the published mean and standard error in nats
+ROWS = {  # recipe: the paper's name of the row, and the published mean and standard error in nats
     "dbn": ("DBN", (138, 2)),
     "cae": ("Stacked CAE", (121, 1.6)),
     "gsn": ("Deep GSN", (214, 1.1)),

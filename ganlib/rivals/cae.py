@@ -73,11 +73,11 @@ class CAE(nn.Module):
         by_r = (self.decode(h) - x) / len(x)  # by r before its sigmoid
         weight = 2 * self.penalty / len(x)
         # ∂‖J‖²/∂(c + Wᵀ x) = 2 s² (1 − 2h) Σ_i W_ij², as ds/dh = 1 − 2h and dh = s d(c + Wᵀ x)
-        norms = torch.linalg.vector_norm(self.W, dim=0).square()
-        by_h = (by_r @ self.W).to(s.dtype) * s + weight * norms * squares * (1 - 2 * h)
+        pull = weight * self.W.square().sum(0) * squares * (1 - 2 * h)
+        by_h = (by_r @ self.W).to(s.dtype) * s + pull
         both = torch.cat([x, by_r]).T @ torch.cat([by_h, h])
         # ∂‖J‖²/∂W_ij = 2 s_j² W_ij, where W stands in J itself
-        self.W.grad = torch.addcmul(both.to(s.dtype), self.W, squares.sum(0), value=weight)
+        self.W.grad = both.to(s.dtype).addcmul_(self.W, squares.sum(0), value=weight)
         self.b.grad = by_r.sum(0)
         self.c.grad = by_h.sum(0)
 
