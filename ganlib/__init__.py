@@ -1,6 +1,6 @@
 """Generative adversarial networks, as the book derives, runs and checks them."""
 
-from ganlib import metrics, objectives, parzen
+from ganlib import metrics, objectives, parzen, rivals
 from ganlib import plotting as plot
 from ganlib.data import Data, colour_pairs, load, load_pairs, stream, stream_pairs
 from ganlib.networks import (
@@ -44,6 +44,7 @@ __all__ = [
     "parzen",
     "plot",
     "pretrained",
+    "rivals",
     "sample",
     "save_network",
     "stream",

@@ -25,7 +25,7 @@ from ganlib.rivals.rival import draw
 from ganlib.sampling import generate, in_turn, interpolate, nearest, sample
 from ganlib.training import Game, write_whole
 
-__all__ = ["Chains", "Likelihood", "Pairs", "draw_pairs"]
+__all__ = ["Chains", "Likelihood", "Pairs", "draw_pairs", "models"]
 
 SAMPLES = 10_000  # of the 2014 paper
 DRAWS = 3  # sets of samples: what another draw changes is part of a score's uncertainty
@@ -79,7 +79,7 @@ class Likelihood:
         """The numbers of each generator, and of the raw one's samples after a little blur."""
         sets = {
             which: [_samples(G, seed, SAMPLES) for seed in range(DRAWS)]
-            for which, G in _generators(game).items()
+            for which, G in models(game).items()
         }
         # Averaged weights draw smoother images. Is that all? The raw ones, smoothed, tell.
         sets["raw, blurred"] = [_softened(images) for images in sets["raw"]]
@@ -335,7 +335,7 @@ class Pairs:
     def measure(self, game: Game) -> dict:
         """The numbers of each generator on the test pairs."""
         measured = {}
-        for which, G in _generators(game).items():
+        for which, G in models(game).items():
             outputs, others = (_outputs(G, self.test.inputs, seed) for seed in (0, 1))
             diversity = (outputs - others).abs().mean().item()
             measured[which] = self.measure_images(outputs) | {"diversity": round(diversity, 4)}
@@ -407,8 +407,10 @@ def _some(data: Data) -> tuple[Tensor, Tensor]:
     return inputs, truth
 
 
-def _generators(game: Game) -> dict[str, nn.Module]:
-    """The generators to look at: the averaged one, if there is one, and the raw one."""
+def models(game: Game | Course) -> dict[str, nn.Module]:
+    """What there is to draw from, by the names that the reports use, the best first."""
+    if isinstance(game, Course):
+        return {"chains": game.model}
     averaged = {} if game.averaged is None else {"averaged": game.averaged}
     return averaged | {"raw": game.G}
 

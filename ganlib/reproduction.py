@@ -19,11 +19,10 @@ from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
-from torch import nn
 
 from ganlib import plotting
 from ganlib.data import SPLITS, Data
-from ganlib.protocols import Chains, Likelihood, Pairs
+from ganlib.protocols import Chains, Likelihood, Pairs, models
 from ganlib.recipes import RECIPES, Recipe
 from ganlib.rivals import Course
 from ganlib.rivals.recipes import RIVALS, RivalRecipe
@@ -155,19 +154,11 @@ def _protocol(recipe: Recipe | RivalRecipe, splits: dict[str, Data], folder: Pat
     return (Pairs if recipe.condition == "inputs" else Likelihood)(splits, folder)
 
 
-def _models(game: Game | Course) -> dict[str, nn.Module]:
-    """What there is to draw from, by the names of the report, the best first."""
-    if isinstance(game, Course):
-        return {"chains": game.model}
-    averaged = {} if game.averaged is None else {"averaged": game.averaged}
-    return averaged | {"raw": game.G}
-
-
 def _scored(recipe: Recipe | RivalRecipe, game: Game | Course) -> tuple[str, str]:
     """Which of the things measured gives the score, by its name in the report and in words."""
     if isinstance(recipe, RivalRecipe) and recipe.all_images:
         return "one chain", "one chain, by the model's own protocol"
-    best = next(iter(_models(game)))
+    best = next(iter(models(game)))
     return best, "the means of 100 chains" if best == "chains" else f"the {best} generator"
 
 
@@ -213,7 +204,7 @@ def _play(
         if due and fabric.is_global_zero:
             note_time()
             progress["curve"][str(game.step)] = {
-                which: _digits(protocol.watch(G)) for which, G in _models(game).items()
+                which: _digits(protocol.watch(G)) for which, G in models(game).items()
             }
             started = time.perf_counter()
 

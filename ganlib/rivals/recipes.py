@@ -56,7 +56,7 @@ class RivalRecipe:
         choices: Arguments of the model's `move`, of which validation images choose.
         sigma: Parzen window of its own published protocol, or None where that is not known.
         all_images: Whether validation images train it, too, as they did the published one. Then
-            its score is that of its own protocol.
+            its score is that of its own protocol: what they choose elsewhere is not to be trusted.
     """
 
     summary: str
@@ -183,7 +183,7 @@ RIVALS = {
         _GSN,
         summary="the same as released: SGD for 1,000 epochs on training and validation images",
         optimizer=torch.optim.SGD,
-        # Its momentum is m v + (1 − m) g.
+        # Its momentum is m v + (1 − m) g, here but for the very first step.
         options={"lr": 0.25, "momentum": 0.5, "dampening": 0.5, "fused": True},
         lengths=(600_000,),
         length="1,000 epochs",
