@@ -260,8 +260,10 @@ def reproduce(
     numbers = seeds.split(",")
     if not all(number.strip().isdecimal() for number in numbers):
         raise ValueError(f"seeds must be numbers with commas between them, got {seeds!r}")
+    if recipe == TABLE and data is not None:
+        raise ValueError(f"data must be left out for {TABLE}, got {data!r}")
     fabric = _launch(accelerator, devices, nodes, precision)
-    run = reproduce_table if recipe == TABLE else partial(reproduce_recipe, recipe)
+    run = reproduce_table if recipe == TABLE else partial(reproduce_recipe, recipe, data=data)
     folder = runs if recipe == TABLE else runs / (f"{recipe}-quick" if quick else recipe)
     with _interruptible(folder):
         report = run(

@@ -346,8 +346,8 @@ class Pairs:
 
         Returns:
             Plain values: "pairs", N; "score", L1 with its standard error over the pairs;
-            "sharpness" and, of colour images, "colour spread", as ratios to those of the truths. None
-            stands for what cannot be told: the error over one pair, the ratio to 0.
+            "sharpness" and, of colour images, "colour spread", as ratios to those of the truths.
+            None stands for what cannot be told: the error over one pair, the ratio to 0.
         """
         truth = to_float(self.test.images).cpu()
         errors = (outputs - truth).abs().flatten(1).mean(1)

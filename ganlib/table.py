@@ -98,7 +98,7 @@ def reproduce_table(
     report = {
         "recipe": TABLE,
         "summary": "the rows of Table 1 of Goodfellow et al. (2014), by one protocol",
-        "command": command(TABLE, seeds, cuda_graph, quick, fabric),
+        "command": command(TABLE, None, seeds, cuda_graph, quick, fabric),
         "data": source,
         "rows": rows,
         "reference": kept(

@@ -47,7 +47,7 @@ def test_the_released_gsn_learns_from_validation_images_too():
     data = recipe.open()
     assert torch.equal(data.images, torch.cat([train.images, validation.images]))
     assert torch.equal(data.labels, torch.cat([train.labels, validation.labels]))
-    assert torch.equal(recipe.open("test").images, ganlib.load("digits", "test").images)
+    assert torch.equal(recipe.open(split="test").images, ganlib.load("digits", "test").images)
     assert torch.equal(RIVALS["gsn"].quick().open().images, train.images)
 
 
@@ -81,7 +81,7 @@ def test_reproduce_measures_the_chains(name, few, tmp_path, monkeypatch):
     report, folder, output = reproduce(tmp_path, name)
     assert {path.name for path in folder.iterdir()} == {"metrics.json", *PICTURES}
     recipe = RIVALS[name].quick()
-    splits = {split: recipe.open(split) for split in ("train", "validation", "test")}
+    splits = {split: recipe.open(split=split) for split in ("train", "validation", "test")}
     scores = []
     for seed in ("0", "1"):
         model = rivals.load(tmp_path / "runs" / f"{name}-quick" / f"seed-{seed}" / GENERATOR)

@@ -87,16 +87,21 @@ class RivalRecipe:
             lengths=(300,) * len(self.lengths),
         )
 
-    def open(self, split: str = "train") -> Data:
+    def open(self, source=None, split: str = "train") -> Data:
         """One split of the data, for training with the validation images where they belong to it.
+
+        Args:
+            source: Other data for `ganlib.load`.
+            split: "train", "validation" or "test".
 
         Raises:
             ValueError, FileNotFoundError: As `ganlib.load`.
         """
-        data = load(self.data, split)
+        source = self.data if source is None else source
+        data = load(source, split)
         if split != "train" or not self.all_images:
             return data
-        more = load(self.data, "validation")
+        more = load(source, "validation")
         return replace(
             data,
             images=torch.cat([data.images, more.images]),
