@@ -1,4 +1,7 @@
-"""The directive `ledger`: all numbered equations and their checks, from the notebooks."""
+"""The directive `ledger`: all numbered equations and their checks, from the notebooks.
+
+The role `checked` counts them: {checked}`equations`, {checked}`tried`, {checked}`rejected`.
+"""
 
 import sys
 from pathlib import Path
@@ -6,6 +9,7 @@ from pathlib import Path
 from docutils import nodes
 from docutils.parsers.rst import Directive
 from docutils.statemachine import StringList
+from sphinx.util.docutils import SphinxRole
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tools"))
@@ -35,6 +39,27 @@ class Ledger(Directive):
         return node.children
 
 
+class Checked(SphinxRole):
+    """How many equations there are, or wrong versions of them: tried, or rejected."""
+
+    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        paths = lessons(ROOT)
+        for path in paths:
+            self.env.note_dependency(str(path))
+        found = [equation for path in paths for equation in equations(path)]
+        checks = [check for equation in found for check in equation.checks]
+        counts = {
+            "equations": len(found),
+            "tried": sum(int(check["tried"]) for check in checks),
+            "rejected": sum(int(check["killed"]) for check in checks),
+        }
+        if self.text not in counts:
+            text = f"checked counts {', '.join(counts)}; got {self.text}"
+            return [], [self.inliner.reporter.error(text, line=self.lineno)]
+        return [nodes.Text(str(counts[self.text]))], []
+
+
 def setup(app):
     app.add_directive("ledger", Ledger)
+    app.add_role("checked", Checked())
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

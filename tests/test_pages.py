@@ -104,6 +104,42 @@ def test_pages_work_without_a_network(book, browser, width, scheme):
     assert errors == []
 
 
+def test_the_front_page_starts_three_paths_on_its_first_screen(book, browser):
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.goto((book / "intro.html").as_uri())
+    cards = page.locator(".start .sd-card")
+    bottoms = cards.evaluate_all("all => all.map(card => card.getBoundingClientRect().bottom)")
+    assert len(bottoms) == 3
+    assert max(bottoms) < 900
+    corner = """card => {
+        const box = card.getBoundingClientRect();
+        return document.elementFromPoint(box.right - 9, box.bottom - 9).getAttribute("href");
+    }"""
+    read, colab, local = [card.evaluate(corner) for card in cards.all()]
+    assert (read, local) == ("chapters/generative_models.html", "#run-locally")
+    page.goto((book / "chapters" / "first_gan.html").as_uri())
+    rocket = page.locator("a[href*='colab']").first
+    assert colab == rocket.get_attribute("href")
+    page.close()
+
+
+def test_the_front_pages_pictures_have_texts_and_a_place_from_the_start(book, browser):
+    page = browser.new_page(viewport={"width": 390, "height": 900})
+    page.add_init_script(
+        "window.shifts = []; new PerformanceObserver(list => list.getEntries().forEach("
+        "entry => shifts.push(entry.value))).observe({type: 'layout-shift', buffered: true})"
+    )
+    page.goto((book / "intro.html").as_uri())
+    page.wait_for_timeout(500)
+    assert sum(page.evaluate("shifts")) < 0.02
+    pictures = page.locator(".samples img")
+    assert pictures.count() == 2
+    for picture in pictures.all():
+        assert len(picture.get_attribute("alt")) > 40
+        assert picture.evaluate("image => image.naturalWidth") > 600
+    page.close()
+
+
 def test_an_animation_is_stepped_by_mouse_and_by_keyboard(book, browser):
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     page.goto((book / "chapters" / "figure_1.html").as_uri())
