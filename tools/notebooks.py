@@ -1,6 +1,10 @@
 """Run the notebooks in place and bring them into the one form that is committed.
 
     python tools/notebooks.py chapters/*.ipynb
+    python tools/notebooks.py --check chapters/*.ipynb
+
+With --check nothing is run or written: it says which notebooks are not in that form, or were not
+run from top to bottom.
 
 The form: outputs fresh and in order, no metadata but tags and figures' texts, neighbouring pieces
 of a stream joined, and a first cell that installs ganlib in Colab from the address in _config.yml.
@@ -82,10 +86,36 @@ def run(path: Path) -> None:
     nbformat.write(normalised(notebook), path)
 
 
-if __name__ == "__main__":
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    os.environ.setdefault("MKL_CBWR", "AVX2")
-    for name in sys.argv[1:]:
+def problem(path: Path) -> str | None:
+    """What keeps a notebook from being committed, without running it."""
+    try:
+        notebook = nbformat.read(path, 4)
+        nbformat.validate(notebook)
+    except (OSError, ValueError, nbformat.ValidationError) as error:
+        return f"not a notebook: {str(error).splitlines()[0]}"
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    if not code or normalised(notebook) != notebook:
+        return "not in its normal form"
+    if [cell.execution_count for cell in code] != list(range(1, len(code) + 1)):
+        return "not run from top to bottom"
+    return None
+
+
+def main(*arguments: str) -> None:
+    if arguments[:1] == ("--check",):
+        found = {name: problem(Path(name)) for name in arguments[1:]}
+        wrong = [f"{name}: {what}" for name, what in found.items() if what]
+        if wrong:
+            advice = "Run them by `python tools/notebooks.py NOTEBOOK ...`."
+            raise SystemExit("\n".join([*wrong, advice]))
+        return
+    for name in arguments:
         start = time.perf_counter()
         run(Path(name))
         print(f"{name}: {time.perf_counter() - start:.0f} s, {os.path.getsize(name) // 1024} kB")
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("MKL_CBWR", "AVX2")
+    main(*sys.argv[1:])
