@@ -5,9 +5,11 @@
 
 puts laboratory/gaussians.html there, and lets that page alone load laboratory/gaussians.js. The
 HTML holds what is shown without JavaScript; the script takes it from there. A script finds the
-folder of what it needs besides in `document.currentScript.src`.
+folder of what it needs besides in `document.currentScript.src`. If there is a
+laboratory/gaussians.py, its function `export(folder)` writes that at the build.
 """
 
+import runpy
 import shutil
 from pathlib import Path
 
@@ -39,12 +41,14 @@ def load_scripts(app, pagename, templatename, context, doctree):
 
 
 def copy_scripts(app, exception):
-    """The scripts lie beside the book's other static files."""
+    """The scripts, and what they load, lie beside the book's other static files."""
     if exception is None and app.builder.format == "html":
         there = Path(app.outdir) / "_static" / "laboratory"
         there.mkdir(parents=True, exist_ok=True)
         for path in FOLDER.glob("*.js"):
             shutil.copy(path, there)
+        for path in FOLDER.glob("*.py"):
+            runpy.run_path(str(path))["export"](there)
 
 
 def setup(app):
