@@ -88,9 +88,8 @@ def described(G: nn.Module) -> dict:
         "classes": G.classes,
         "layers": [
             {
-                "inputs": weight.shape[1],
-                "outputs": weight.shape[0],
-                "weight": _text(weight, "<f2"),
+                "outputs": len(weight),
+                "weight": _text(weight.T, "<f2"),  # a row for each input
                 "bias": _text(bias, "<f4"),
             }
             for weight, bias in folded(G)

@@ -1,8 +1,5 @@
 """The built book: no warning, no dead link, nothing from the network, mathematics that renders."""
 
-import os
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,38 +8,6 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tools"))
 from check_links import problems  # noqa: E402
-
-BROWSERS = (
-    "chromium",
-    "chromium-browser",
-    "google-chrome",
-    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
-)
-
-
-@pytest.fixture(scope="session")
-def book(tmp_path_factory):
-    """The book built as `make book` builds it, in a folder of its own."""
-    out = tmp_path_factory.mktemp("book")
-    program = Path(sys.executable).with_name("jupyter-book")
-    command = [program, "build", "-W", "-n", "--keep-going", "--all"]
-    done = subprocess.run(
-        [*command, "--path-output", str(out), str(ROOT)], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return out / "_build" / "html"
-
-
-@pytest.fixture(scope="session")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api")
-    path = next(filter(None, map(shutil.which, [os.environ.get("CHROMIUM", ""), *BROWSERS])), None)
-    if path is None:
-        pytest.skip(f"no browser found: set CHROMIUM or install one of {', '.join(BROWSERS)}")
-    with playwright.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield started
-        started.close()
 
 
 def pages(book):
