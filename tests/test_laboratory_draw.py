@@ -321,6 +321,19 @@ def test_a_walk_begins_and_ends_at_the_saved_points(page, G):
     assert way.get_attribute("aria-valuetext") == "z is not on the way"
 
 
+def test_on_a_phone_the_picture_stays_in_sight(page):
+    if page.viewport_size["width"] > 600:
+        pytest.skip("beside the picture there is room for the controls")
+    page.get_by_role("button", name="Save as B").focus()
+    for _ in range(9):  # backwards to the seed
+        page.keyboard.press("Shift+Tab")
+        picture = page.locator(".draw-picture").bounding_box()
+        top = page.evaluate("document.activeElement.getBoundingClientRect().top")
+        assert 0 < picture["y"] < 100
+        assert top > picture["y"] + picture["height"]
+    assert page.evaluate("document.activeElement.name") == "seed"
+
+
 def test_all_of_it_works_by_keyboard(page):
     page.get_by_role("radio", name="0").focus()
     press = page.keyboard.press
