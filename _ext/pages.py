@@ -1,4 +1,4 @@
-"""Takes scripts out that the book does not use, and keeps stops on the line of their formula."""
+"""Takes scripts out that the book does not use, and mends what the theme says in HTML."""
 
 from docutils import nodes
 
@@ -13,6 +13,12 @@ def drop_scripts(app, pagename, templatename, context, doctree):
         bodies.add(body)
         kept.append(script)
     context["script_files"] = kept
+
+
+def name_entries(app, pagename, templatename, context, doctree):
+    """The entries of the bibliography are what their parent's role says: items of a list."""
+    if "body" in context:
+        context["body"] = context["body"].replace('role="doc-biblioentry"', 'role="listitem"')
 
 
 def keep_stops(app, doctree, docname):
@@ -33,4 +39,5 @@ def keep_stops(app, doctree, docname):
 def setup(app):
     app.connect("doctree-resolved", keep_stops)
     app.connect("html-page-context", drop_scripts, priority=900)
+    app.connect("html-page-context", name_entries)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
