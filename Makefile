@@ -8,11 +8,13 @@ WORKERS ?= 2
 TORCH_INDEX ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help book test lint notebooks bench clean
+.PHONY: help book pdf test test-pages lint notebooks bench clean
 
 help:
 	@echo "make book       build the book into _build/html"
+	@echo "make pdf        print the book into _build/gan-book.pdf (needs a Chromium)"
 	@echo "make test       prove everything: package, notebooks, pages"
+	@echo "make test-pages prove only the built pages and the PDF, in a Chromium"
 	@echo "make lint       check style"
 	@echo "make notebooks  run the notebooks again and normalise them"
 	@echo "make bench      measure speed and memory against the loop that tutorials teach"
@@ -29,8 +31,14 @@ book: $(READY)
 	$(BIN)/python tools/check_links.py _build/html
 	@echo "The book is at $(CURDIR)/_build/html/index.html"
 
+pdf: book
+	$(BIN)/python tools/pdf.py _build/html _build/gan-book.pdf
+
 test: $(READY)
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --durations 8
+
+test-pages: $(READY)
+	$(BIN)/python -m pytest -q tests/test_pages.py tests/test_pdf.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -8,3 +8,6 @@ addEventListener("beforeprint", () => {
 addEventListener("afterprint", () => {
   document.documentElement.dataset.theme = document.documentElement.dataset.onScreen;
 });
+
+/* A page opened from a disk may not fetch others, so its search shows titles only. */
+if (location.protocol === "file:") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;

@@ -1,8 +1,7 @@
-"""The built book and a browser, for all tests of pages."""
+"""The built book and a browser to read it in, for all tests of pages."""
 
 import fcntl
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,12 +9,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-BROWSERS = (
-    "chromium",
-    "chromium-browser",
-    "google-chrome",
-    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
-)
+sys.path.insert(0, str(ROOT / "tools"))
+import browser as browsers  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -45,9 +40,9 @@ def book(tmp_path_factory):
 @pytest.fixture(scope="session")
 def browser():
     playwright = pytest.importorskip("playwright.sync_api")
-    path = next(filter(None, map(shutil.which, [os.environ.get("CHROMIUM", ""), *BROWSERS])), None)
+    path = browsers.find()
     if path is None:
-        pytest.skip(f"no browser found: set CHROMIUM or install one of {', '.join(BROWSERS)}")
+        pytest.skip(browsers.MISSING)
     with playwright.sync_playwright() as driver:
         started = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield started

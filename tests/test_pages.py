@@ -1,13 +1,21 @@
-"""The built book: no warning, no dead link, nothing from the network, mathematics that renders."""
+"""The built book in a browser: offline, in the dark, on a phone, on paper."""
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
+from urllib.request import url2pathname
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tools"))
 from check_links import problems  # noqa: E402
+from pdf import contents  # noqa: E402
+
+LESSONS = sorted(path.stem for path in (ROOT / "chapters").glob("*.ipynb"))
+ORDER = [Path(name).stem for part in contents(ROOT).values() for name in part]
+FIRST_LOAD = 1_500_000  # bytes, beside the mathematics engine
 
 
 def pages(book):
@@ -30,43 +38,252 @@ def test_the_check_of_links_finds_what_is_wrong(tmp_path):
     ]
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
-def test_pages_work_without_a_network(book, browser, width, scheme):
-    """Mathematics renders, nothing is asked of any server, no error, no sideways scrolling."""
-    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
-    asked, errors = [], []
-    context.route(
-        "**/*",
-        lambda route: (
-            route.continue_()
-            if route.request.url.startswith(("file:", "data:"))
-            else (asked.append(route.request.url), route.abort())
-        ),
+# What is wrong with the figures of a page in the dark: dimmed, or black lines on no ground.
+IN_THE_DARK = """() => [...document.querySelectorAll(".bd-article img")].filter((image) => {
+  const style = getComputedStyle(image);
+  return style.filter !== "none" || style.backgroundColor !== "rgb(255, 255, 255)";
+}).map((image) => `a figure is dimmed or lies on a dark ground: ${image.alt}`)"""
+
+# What is wrong with a page as it would be printed.
+ON_PAPER = """() => {
+  const wrong = [], article = document.querySelector(".bd-article-container");
+  const all = (selector) => [...document.querySelectorAll(selector)];
+  const edge = article.getBoundingClientRect().right + 1;
+  if (document.documentElement.dataset.theme !== "light") wrong.push("it is dark");
+  all(".bd-sidebar-primary, .bd-sidebar-secondary, .bd-header, .bd-header-article, .bd-footer, " +
+      ".prev-next-footer, .headerlink, button, .bd-article input").forEach((element) => {
+    if (element.checkVisibility()) wrong.push(`it shows ${element.outerHTML.slice(0, 90)}`);
+  });
+  article.querySelectorAll(".bd-article img").forEach((image) => {
+    if (!image.checkVisibility()) wrong.push(`hidden: ${image.alt}`);
+    if (image.getBoundingClientRect().right > edge) wrong.push(`too wide: ${image.alt}`);
+    if (getComputedStyle(image).breakInside !== "avoid") wrong.push(`may be cut: ${image.alt}`);
+  });
+  article.querySelectorAll("pre, mjx-container[display=true], table").forEach((block) => {
+    if (block.scrollWidth > block.clientWidth + 1 || block.getBoundingClientRect().right > edge)
+      wrong.push(`too wide: ${block.textContent.slice(0, 60)}`);
+  });
+  article.querySelectorAll(".solution, details").forEach((solution) => {
+    const end = solution.querySelector(":scope > :last-child, .section > :last-child");
+    if (!end.checkVisibility()) wrong.push(`closed: ${solution.textContent.slice(0, 60)}`);
+  });
+  article.querySelectorAll("a[href]").forEach((link) => {
+    const [r, g, b] = getComputedStyle(link).color.match(/[0-9]+/g).map(Number);
+    if (link.checkVisibility() && Math.max(r, g) > 140) wrong.push(`too pale: ${link.textContent}`);
+  });
+  return wrong;
+}"""
+
+
+@dataclass
+class Visit:
+    """What one visit to one page found."""
+
+    asked: list[str]  # of the network
+    loaded: int  # bytes, at first
+    errors: list[str]
+    formulas: int
+    rendered: int
+    failed: int
+    sideways: int  # pixels
+    barriers: list[str]  # that axe calls serious or critical
+    icons: list[int]  # drawings in each
+    alts: list[str | None]
+    neighbours: list[str]
+    cells: int
+    copies: int
+    launches: list[str]
+    downloads: list[str]
+    dark: list[str]
+    paper: list[str]
+
+
+def local(address):
+    return Path(url2pathname(urlsplit(address).path))
+
+
+def visit(context, path, scheme, axe):
+    """Look at a page once, from every side."""
+    page, asked, loaded, errors = context.new_page(), [], set(), []
+    page.on("request", lambda request: loaded.add(request.url.partition("?")[0]))
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda line: errors.append(line.text) if line.type == "error" else None)
+    page.goto(path.as_uri())
+    page.wait_for_selector(f"html[data-theme={scheme}]", state="attached")
+    formulas = page.locator(".math").count()
+    if formulas:
+        page.wait_for_function("window.MathJax && MathJax.startup && MathJax.startup.promise")
+        page.evaluate("MathJax.startup.promise")
+    page.wait_for_function("!document.querySelector('i[class*=fa-], span[class*=fa-]')")
+    files = [local(url) for url in loaded if url.startswith("file:")]
+    asked = [url for url in loaded if not url.startswith(("file:", "data:"))]
+    each = {
+        "icons": ("svg[data-icon]", "all => all.map(i => i.querySelectorAll('path').length)"),
+        "alts": (".bd-article img", "all => all.map(i => i.getAttribute('alt'))"),
+        "neighbours": ("a.left-prev, a.right-next", "all => all.map(a => a.href)"),
+        "launches": ("a[title='Launch on Colab'], a[data-bs-original-title='Launch on Colab']",
+                     "all => all.map(a => a.href)"),
+        "downloads": ("a.btn-download-source-button", "all => all.map(a => a.href)"),
+    }  # fmt: skip
+    found = {name: page.locator(at).evaluate_all(take) for name, (at, take) in each.items()}
+    seen = Visit(
+        asked=asked,
+        loaded=sum(f.stat().st_size for f in files if "mathjax" not in f.parts),
+        errors=errors,
+        formulas=formulas,
+        rendered=page.locator(".math mjx-container").count(),
+        failed=page.locator("mjx-merror").count(),
+        sideways=page.evaluate("document.documentElement.scrollWidth - window.innerWidth"),
+        barriers=barriers(axe, page, scheme),
+        cells=page.locator(".cell_input pre").count(),
+        copies=page.get_by_role("button", name="Copy to clipboard").count(),
+        dark=page.evaluate(IN_THE_DARK) if scheme == "dark" else [],
+        paper=printed(page) if scheme == "dark" else [],
+        **found,
     )
-    for path in pages(book):
-        page = context.new_page()
-        page.on("pageerror", lambda error, path=path: errors.append(f"{path.name}: {error}"))
-        page.on(
-            "console",
-            lambda message, path=path: (
-                errors.append(f"{path.name}: {message.text}") if message.type == "error" else None
-            ),
-        )
-        page.goto(path.as_uri())
-        page.wait_for_selector(f"html[data-theme={scheme}]", state="attached")
-        formulas = page.locator(".math").count()
-        if formulas:
-            page.wait_for_function("window.MathJax && MathJax.startup && MathJax.startup.promise")
-            page.evaluate("MathJax.startup.promise")
-            rendered = page.locator(".math mjx-container").count()
-            assert rendered >= formulas, f"{path.name}: {rendered} of {formulas} formulas rendered"
-        assert page.locator("mjx-merror").count() == 0, path.name
-        sideways = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
-        assert sideways <= 0, f"{path.name} is {sideways} px too wide at {width} px"
-        page.close()
+    page.close()
+    return seen
+
+
+def barriers(axe, page, scheme):
+    """What axe calls serious or critical; in the dark only the colours are new."""
+    options = {"resultTypes": ["violations"]}
+    if scheme == "dark":
+        options["runOnly"] = ["color-contrast", "link-in-text-block"]
+    found = axe.run(page, {"exclude": [["mjx-container"]]}, options).response["violations"]
+    return [
+        f"{rule['id']}: {node['html'][:120]}"
+        for rule in found
+        if rule["impact"] in ("serious", "critical")
+        for node in rule["nodes"]
+    ]
+
+
+def printed(page):
+    """What is wrong with the page on a sheet of A4; a browser says `beforeprint` when it prints."""
+    page.set_viewport_size({"width": 672, "height": 960})
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    page.emulate_media(media="print")
+    return page.evaluate(ON_PAPER)
+
+
+@pytest.fixture(scope="module", params=[(1280, "light"), (390, "dark")], ids=["desk", "phone"])
+def visits(book, browser, request):
+    """All pages visited once, on a desk by day or on a phone at night, with the network cut."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    width, scheme = request.param
+    context = browser.new_context(
+        viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True
+    )
+    context.set_default_timeout(120_000)
+    paths = [path for path in pages(book) if path.name != "index.html"]  # which leads to intro.html
+    seen = {path.stem: visit(context, path, scheme, axe) for path in paths}
     context.close()
-    assert asked == []
+    return seen
+
+
+def wrong(visits, look):
+    """What look finds wrong with a visit, by page."""
+    found = {name: look(seen) for name, seen in visits.items()}
+    return {name: what for name, what in found.items() if what}
+
+
+def test_pages_work_without_a_network(visits):
+    assert wrong(visits, lambda seen: seen.asked) == {}
+    assert wrong(visits, lambda seen: seen.errors) == {}
+
+
+def test_the_mathematics_renders(visits):
+    assert sum(seen.formulas for seen in visits.values()) > 1000
+    assert wrong(visits, lambda seen: max(0, seen.formulas - seen.rendered)) == {}
+    assert wrong(visits, lambda seen: seen.failed) == {}
+
+
+def test_no_page_scrolls_sideways(visits):
+    assert wrong(visits, lambda seen: max(0, seen.sideways)) == {}
+
+
+def test_the_first_load_is_small(visits):
+    assert wrong(visits, lambda seen: seen.loaded if seen.loaded > FIRST_LOAD else 0) == {}
+
+
+def test_nothing_keeps_a_reader_out(visits):
+    assert wrong(visits, lambda seen: seen.barriers) == {}
+
+
+def test_every_icon_is_drawn(visits):
+    assert wrong(visits, lambda seen: len(seen.icons) < 5 or set(seen.icons) != {1}) == {}
+
+
+def test_figures_say_what_they_show(visits):
+    def silent(seen):
+        return [alt for alt in seen.alts if not alt or len(alt) < 15 or alt.endswith(".png")]
+
+    assert sum(len(seen.alts) for seen in visits.values()) > 50
+    assert wrong(visits, silent) == {}
+
+
+def test_the_pages_follow_the_table_of_contents(visits):
+    for i, name in enumerate(ORDER):
+        around = ORDER[max(0, i - 1) : i] + ORDER[i + 1 : i + 2]
+        assert [local(url).stem for url in visits[name].neighbours] == around, name
+
+
+def test_every_cell_can_be_copied(visits):
+    assert wrong(visits, lambda seen: max(0, seen.cells - seen.copies)) == {}
+    assert all(visits[name].copies for name in LESSONS)
+
+
+def test_every_lesson_can_be_run(visits):
+    for name in LESSONS:
+        (launch,), (download,) = visits[name].launches, visits[name].downloads
+        assert launch.startswith("https://colab.research.google.com/github/")
+        assert launch.endswith(f"/chapters/{name}.ipynb")
+        assert local(download).read_bytes() == (ROOT / "chapters" / f"{name}.ipynb").read_bytes()
+
+
+def test_figures_are_legible_in_the_dark(visits):
+    assert wrong(visits, lambda seen: seen.dark) == {}
+
+
+def test_pages_can_be_printed(visits):
+    assert wrong(visits, lambda seen: seen.paper) == {}
+
+
+def test_a_cell_is_copied_as_it_stands(book, browser):
+    context = browser.new_context(permissions=["clipboard-read", "clipboard-write"])
+    page = context.new_page()
+    page.goto((book / "chapters" / "first_gan.html").as_uri())
+    page.locator(".cell_input").first.hover()
+    page.get_by_role("button", name="Copy to clipboard").first.click()
+    code = page.locator(".cell_input pre").first.inner_text()
+    assert "import" in code
+    assert page.evaluate("navigator.clipboard.readText()").strip() == code.strip()
+    context.close()
+
+
+@pytest.mark.parametrize(
+    ("words", "page_with_them"),
+    [
+        ("discriminator", "optimal_discriminator"),
+        ("Parzen", "how_good"),
+        ("mode collapse", "failures"),
+    ],
+)
+def test_search_finds(book, browser, words, page_with_them):
+    page, errors = browser.new_page(), []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto((book / "search.html").as_uri())
+    page.locator("main input[type=search]").fill(words)
+    page.keyboard.press("Enter")
+    page.get_by_text("Search finished").wait_for()
+    found = page.locator("#search-results li a").evaluate_all("all => all.map(a => a.href)")
+    assert page_with_them in [local(url).stem for url in found]
+    for url in found:
+        anchor = unquote(urlsplit(url).fragment)
+        assert not anchor or f'id="{anchor}"' in local(url).read_text("utf-8"), url
     assert errors == []
+    page.close()
 
 
 def test_the_front_page_starts_three_paths_on_its_first_screen(book, browser):

@@ -27,7 +27,7 @@ COVER = """<!DOCTYPE html>
 .bd-article > .cover { break-before: auto; padding-top: 35%; text-align: center; }
 .cover .title { font-size: 3rem; line-height: 1.2; }
 .bd-main .bd-content .bd-article h1:first-of-type { display: block; }
-.bound { columns: 2; column-gap: 3rem; line-height: 1.35; }
+.bound { columns: 2; column-gap: 3rem; font-size: 0.92rem; line-height: 1.3; }
 .bound h1 { column-span: all; }
 .bound p { margin: 0.7rem 0 0.2rem; break-after: avoid; font-size: 1.2rem; }
 .bound a { display: flex; color: #000; text-decoration: none; }
@@ -147,7 +147,9 @@ def write(browser: Browser, document: BeautifulSoup, out: Path) -> int:
     for link in document.select(".bound a"):
         chapter = link["class"] == ["chapter"]
         sheet = sheets[link["href"][1:]]
-        entry = outlined.add_outline_item(link.get_text(), sheet, None if chapter else above)
+        entry = outlined.add_outline_item(
+            link.get_text(), page_number=sheet, parent=None if chapter else above
+        )
         above = entry if chapter else above
     outlined.write(out)
     return len(outlined.pages)
