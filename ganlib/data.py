@@ -51,6 +51,7 @@ SPLITS = ("train", "validation", "test")
 _MNIST = ("mnist", "fashion-mnist")
 _TFD = tuple(f"tfd-{fold}" for fold in range(1, 6))
 _FACADES = {"facades": None, "facades-128": 128}  # the sizes they are reduced to
+#: The names that `load` knows.
 DATASETS = ("digits", *_MNIST, "faces", *_TFD, *_FACADES, "colour")
 
 _MNIST_FILES = (
@@ -290,7 +291,10 @@ def stream_pairs(
     Each file is decoded whenever it is asked for; a minibatch takes `images` and `inputs` together.
 
     Args:
-        folder, split, direction, size: As for `load_pairs`.
+        folder: As for `load_pairs`.
+        split: As there.
+        direction: As there.
+        size: As there.
 
     Returns:
         The split; its `images` and `inputs` are `ImageFiles`.
@@ -352,7 +356,7 @@ def colour_pairs(
         size: Height and width of the squares.
 
     Returns:
-        The split, on the CPU: `images` (N, 3, size, size), `inputs` (N, 1, size, size).
+        The split on the CPU, with `images` (N, 3, size, size), `inputs` (N, 1, size, size).
 
     Raises:
         ValueError: Unknown split; no such folder or split; `size` below 1; a photo that cannot be
@@ -458,7 +462,8 @@ class ImageFiles:
             pixel covers; None to leave it.
 
     Attributes:
-        shape, dtype: Of all the images, as of a tensor.
+        shape: (N, C, H, W), as of a tensor.
+        dtype: torch.uint8.
         device: Where `minibatches` puts what it deals.
         fingerprint: Hash of the files' names, sizes and last bytes; the folder does not enter.
 

@@ -78,6 +78,7 @@ def non_saturating(fake_logits: Tensor) -> Tensor:
     return -logsigmoid(fake_logits).mean()
 
 
+#: What G may descend, by the name that `train` takes as `loss`.
 GENERATOR_LOSSES: dict[str, Callable[[Tensor], Tensor]] = {
     "minimax": minimax,
     "non_saturating": non_saturating,

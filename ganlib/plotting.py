@@ -26,6 +26,7 @@ from torch.nn.functional import pad
 from ganlib.data import to_float
 
 __all__ = [
+    "Frames",
     "bars",
     "densities",
     "frames",

@@ -98,7 +98,7 @@ class Likelihood:
             images: (N, C, H, W) in [0, 1].
 
         Returns:
-            Plain values: "centres", N; "score" and "fine", with the paper's widths and with a finer
+            Plain values. "centres", N; "score" and "fine", with the paper's widths and with a finer
             grid of them, in nats; precision and recall in "pixels" and in "features"; "sharpness",
             as a ratio to that of test images.
         """
@@ -345,7 +345,7 @@ class Pairs:
         """What there is to say of outputs for the test inputs, (N, C, H, W) in [0, 1].
 
         Returns:
-            Plain values: "pairs", N; "score", L1 with its standard error over the pairs;
+            Plain values. "pairs", N; "score", L1 with its standard error over the pairs;
             "sharpness" and, of colour images, "colour spread", as ratios to those of the truths.
             None stands for what cannot be told: the error over one pair, the ratio to 0.
         """

@@ -61,8 +61,9 @@ class Recipe:
     Attributes:
         summary: What it is, in a line.
         data: A source for `ganlib.load`.
-        generator, discriminator: Their `config`s without what the data give: the shape, and the
-            number of classes or of the inputs' channels.
+        generator: Its `config` without what the data give: the shape, and the number of classes or
+            of the inputs' channels.
+        discriminator: Likewise.
         optimizer: Both players' class in torch.optim.
         options: What both optimisers are made with.
         steps: Moves of G.
@@ -330,6 +331,7 @@ _TFD_FIRST = Recipe(
     max_norm=1.9365,
 )
 
+#: The experiments by their names; `ganlib recipes` lists them with their lengths and times.
 RECIPES = {
     "digits": Recipe(
         summary="8×8 handwritten digits, embedded: no network, no GPU",

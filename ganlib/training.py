@@ -39,8 +39,8 @@ from ganlib.objectives import GENERATOR_LOSSES, discriminator_loss, l1_loss
 
 __all__ = ["CHECKPOINT", "GENERATOR", "Game", "Schedule", "train", "write_whole"]
 
-CHECKPOINT = "checkpoint.pt"  # in a run's folder: all that the run needs to go on
-GENERATOR = "generator.safetensors"  # beside it: all that sampling needs
+CHECKPOINT = "checkpoint.pt"  #: In a run's folder: all that the run needs to go on.
+GENERATOR = "generator.safetensors"  #: Beside it: all that sampling needs.
 FORMAT = 1  # of the checkpoint; raised whenever an older ganlib could not read the new one
 LATER = {"same_samples": False, "jitter": False}  # settings that older checkpoints go without
 TINY = 1e-24  # far below all that moves a weight, far above where float32 ends
@@ -53,14 +53,14 @@ class Game:
     `train` makes one and returns it; the arguments are explained there.
 
     Attributes:
-        G, D: The two players.
+        G: The generator as it stands.
+        D: The discriminator.
         averaged: G with averaged weights, or None.
         step: How often G has moved.
         history: Lists of one length. "step" holds the step of each entry, the others means over
             the steps since the entry before, for D over the last of its k moves: "D(x)" and
-            "D(G(z))" in [0, 1], "loss_D" and
-            "loss_G" in nats, "L1" in the unit of x, "grad_D" and "grad_G" the Euclidean norms of
-            the gradients that the players descended.
+            "D(G(z))" in [0, 1], "loss_D" and "loss_G" in nats, "L1" in the unit of x, "grad_D" and
+            "grad_G" the Euclidean norms of the gradients that the players descended.
     """
 
     def __init__(
@@ -460,33 +460,31 @@ def _use_graphs(game: Game) -> None:
 
 
 def train(
-    G: nn.Module,  # (z, y) → samples; its attribute `noise` draws z
-    D: nn.Module,  # (x, y) → logits
-    x: Tensor | ImageFiles,  # the data
-    y: Tensor
-    | ImageFiles
-    | None = None,  # their conditions; without them G takes z alone and D takes x alone
+    G: nn.Module,
+    D: nn.Module,
+    x: Tensor | ImageFiles,
+    y: Tensor | ImageFiles | None = None,
     *,
-    steps: int,  # moves of G, counted from the very start when a run is resumed
-    batch_size: int = 64,  # m of Algorithm 1, over all processes
-    k: int = 1,  # moves of D for one of G
-    loss: str = "non_saturating",  # what G descends, or "minimax"
-    simultaneous: bool = False,  # both players move from one point, in one pass; D first otherwise
-    same_samples: bool = False,  # G moves on the samples D has just seen, as in pix2pix
-    lambda_l1: float = 0.0,  # weight of |x − G(z, y)| in G's loss; pix2pix's 100 is 200 here
-    jitter: bool = False,  # images enlarged, cropped and mirrored at random, x and y alike
-    optimizer_G: Optimizer | None = None,  # Adam(lr=2e-4, betas=(0.5, 0.999)) without one
-    optimizer_D: Optimizer | None = None,  # likewise
-    schedulers: Sequence = (),  # PyTorch's schedulers or `Schedule`; each steps once a step
-    ema: float | None = None,  # largest decay of the average over G's weights, such as 0.999
-    ema_power: float = 8.0,  # until then the average weighs step s by s^ema_power; 0: all alike
-    seed: int = 0,  # of the shuffles, the noise and the dropout
-    fabric: Fabric | None = None,  # devices, precision, processes; where G is, without one
-    cuda_graph: bool = False,  # on one GPU: launch the kernels of a move at once
-    log_every: int = 50,  # steps between two entries of the history
-    on_log: Callable[[Game], None] | None = None,  # called after each entry
-    out: str | os.PathLike | None = None,  # folder to save to, and to resume from
-    save_every: int = 1000,  # steps between two checkpoints
+    steps: int,
+    batch_size: int = 64,
+    k: int = 1,
+    loss: str = "non_saturating",
+    simultaneous: bool = False,
+    same_samples: bool = False,
+    lambda_l1: float = 0.0,
+    jitter: bool = False,
+    optimizer_G: Optimizer | None = None,
+    optimizer_D: Optimizer | None = None,
+    schedulers: Sequence = (),
+    ema: float | None = None,
+    ema_power: float = 8.0,
+    seed: int = 0,
+    fabric: Fabric | None = None,
+    cuda_graph: bool = False,
+    log_every: int = 50,
+    on_log: Callable[[Game], None] | None = None,
+    out: str | os.PathLike | None = None,
+    save_every: int = 1000,
 ) -> Game:
     """Play the game of Goodfellow et al. (2014), Algorithm 1, in any of the book's versions.
 
@@ -507,18 +505,34 @@ def train(
     statistics that are saved are the first one's.
 
     Args:
-        G: Generator. `G(z)` or `G(z, y)` must have the shape of x.
+        G: Generator. `G(z)` or `G(z, y)` must have the shape of x; its attribute `noise` draws z.
         D: Discriminator. `D(x)` or `D(x, y)` are logits of any shape that starts with N.
-        x: (N, ...) uint8, used as float in [0, 1], or float, used as it is; or image files, as
-            `ganlib.stream` finds them.
-        y: (N, ...) whole numbers, such as classes, used as they are; or images, used as x is.
-            Image files go with image files.
+        x: The data: (N, ...) uint8, used as float in [0, 1], or float, used as it is; or image
+            files, as `ganlib.stream` finds them.
+        y: Their conditions: (N, ...) whole numbers, such as classes, used as they are; or images,
+            used as x is. Image files go with image files. Without y, G takes z alone and D x alone.
+        steps: Moves of G, counted from the very start when a run is resumed.
+        batch_size: m of Algorithm 1, over all processes.
+        k: Moves of D for one of G.
+        loss: What G descends, "non_saturating" or "minimax".
+        simultaneous: Both players move from one point, in one pass; else D moves first.
+        same_samples: G moves on the samples D has just seen, as in pix2pix.
+        lambda_l1: Weight of the mean of |x − G(z, y)| in G's loss.
         jitter: Images are enlarged by 286/256, cropped to their size at a random place, and
             mirrored with probability one half, as in pix2pix (section 6.2). The images of a pair
             get the same; conditions that are no images stay.
-        steps, batch_size, k, loss, simultaneous, same_samples, lambda_l1, optimizer_G, optimizer_D,
-            schedulers, ema, ema_power, seed, fabric, cuda_graph, log_every, on_log, out,
-            save_every: See the comments.
+        optimizer_G: Holds G's trainable parameters; Adam(lr=2e-4, betas=(0.5, 0.999)) without one.
+        optimizer_D: Likewise, of D.
+        schedulers: PyTorch's schedulers or `Schedule`; each steps once a step.
+        ema: Largest decay of an average over G's weights, such as 0.999; None for no average.
+        ema_power: Until then the average weighs step s by s^ema_power; 0 weighs all alike.
+        seed: Of the shuffles, the noise and the dropout.
+        fabric: Devices, precision and processes; without one, where G is.
+        cuda_graph: On one GPU: launch the kernels of a move at once.
+        log_every: Steps between two entries of the history.
+        on_log: Called with the game after each entry.
+        out: Folder to save to, and to resume from.
+        save_every: Steps between two checkpoints.
 
     Returns:
         The game after `steps` steps; sample from its `generator`, plot its `history`.

@@ -77,12 +77,3 @@ def test_a_lesson_opens_and_closes_as_every_lesson_does(notebook):
     assert "**What you will be able to do**" in text
     assert "**Guess first.**" in text
     assert headings[-3:] == ["Summary", "Exercises", "Further reading"]
-
-
-def test_the_repositorys_address_stands_in_one_place():
-    """Wherever else it is written out, it is the address of _config.yml."""
-    host, *place = notebooks.address().removeprefix("https://").split("/")
-    pattern = re.compile(re.escape(host) + r"[/:]([\w.-]+/[\w.-]+?)(?:\.git)?(?=[\s\"')>\]]|$)")
-    for path in [ROOT / "README.md", ROOT / "intro.md", ROOT / "pyproject.toml", *PATHS]:
-        for found in pattern.findall(path.read_text("utf-8").replace('\\"', '"')):
-            assert found == "/".join(place), f"{path.name} has {found}"

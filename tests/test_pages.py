@@ -7,9 +7,11 @@ from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
 import pytest
+from bs4 import BeautifulSoup
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tools"))
+import uses  # noqa: E402
 from check_links import problems  # noqa: E402
 from pdf import contents  # noqa: E402
 
@@ -36,6 +38,24 @@ def test_the_check_of_links_finds_what_is_wrong(tmp_path):
         "no such anchor: #there",
         "loaded from the network: https://example.org/x.js",
     ]
+
+
+def test_entries_of_the_reference_and_lessons_lead_to_each_other(book):
+    for name, use in uses.uses().items():
+        entry = f"{name.split('.')[1]}.html"
+        page = BeautifulSoup((book / "reference" / entry).read_text("utf-8"), "html.parser")
+        said = page.find(id=name).find_parent("dl").find_all("a", class_="reference internal")
+        back = {a["href"] for a in said}
+        assert {f"../{lesson}.html" for lesson in use.lessons} <= back, name
+    for lesson in uses.uses()["ganlib.checks.check"].lessons:
+        page = BeautifulSoup((book / f"{lesson}.html").read_text("utf-8"), "html.parser")
+        links = page.select('pre a[href="../reference/checks.html#ganlib.checks.check"]')
+        assert {link.text for link in links} == {"check"}, lesson
+    first = (book / "chapters" / "first_gan.html").read_text("utf-8")
+    links = BeautifulSoup(first, "html.parser").select(
+        'a[href$="plotting.html#ganlib.plotting.grid"]'
+    )
+    assert {link.text for link in links} == {"ganlib.plot.grid"}
 
 
 # What is wrong with the figures of a page in the dark: dimmed, or black lines on no ground.

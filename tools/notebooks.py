@@ -16,20 +16,14 @@ import time
 from pathlib import Path
 
 import nbformat
-import yaml
+from address import address
 from nbclient import NotebookClient
 
-ROOT = Path(__file__).resolve().parents[1]
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
 KEPT = ("mystnb", "tags")  # of a cell's metadata
-
-
-def address() -> str:
-    """The repository's address, from the one place where it stands."""
-    return yaml.safe_load((ROOT / "_config.yml").read_text("utf-8"))["repository"]["url"]
 
 
 def colab_cell() -> nbformat.NotebookNode:

@@ -1,0 +1,100 @@
+"""The package's reference: autodoc's entries, each with the lessons that use the name.
+
+In the code of the pages a public name is a link to its entry. In a docstring a word in single
+backquotes is code, and a link where it is a public name.
+"""
+
+import re
+import sys
+from pathlib import Path
+
+from docutils import nodes
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "tools"), str(ROOT)]
+import uses  # noqa: E402
+
+USES = uses.uses(ROOT)
+MARKS = re.compile(r"`[^`]*`|(?<!\w)\*\w+\*(?!\w)|[*|]")  # code and emphasis stay as they are
+CODE = re.compile(r'<div class="highlight-python .*?</pre>', re.S)
+NO_TYPE = "\\ "  # stops Napoleon from taking what stands before a colon for a type
+DOT = '<span class="o">.</span>'
+NAME = re.compile(rf'<span class="n">\w+</span>(?:{re.escape(DOT)}<span class="n">\w+</span>)*')
+
+
+def add_lessons(app, what, name, obj, options, lines):
+    """The last field of an entry: the lessons that use the name, or those that use it through."""
+    if lines[:1] == [NO_TYPE]:
+        del lines[0]
+    if name not in USES:
+        return
+    for path in uses.lessons(ROOT):
+        app.env.note_dependency(str(path))
+    links = ", ".join(f":doc:`/{lesson}`" for lesson in USES[name].lessons)
+    if USES[name].through:
+        links += f"; through {', '.join(map(_shown, USES[name].through))}"
+    while lines and not lines[-1].strip():
+        lines.pop()
+    if not any(line.startswith(":") for line in lines):
+        lines.append("")
+    lines += [f":Lessons: {links}", ""]
+
+
+def _shown(name: str) -> str:
+    module, _, last = name.rpartition(".")
+    return f"``ganlib {last}``" if module == "ganlib.cli" else f":py:obj:`~{name}`"
+
+
+def plain(app, what, name, obj, options, lines):
+    """Docstrings are plain text: `*` and `|` belong to formulas, and so do indented lines."""
+    for i, line in enumerate(lines):
+        line = MARKS.sub(lambda mark: mark[0] if len(mark[0]) > 1 else f"\\{mark[0]}", line)
+        line = re.sub(r"(`[^`]+`)(?=\w)", r"\1\\ ", line)  # as in `config`s
+        after = lines[i + 2] if lines[i + 1 : i + 2] == [""] and i + 2 < len(lines) else ""
+        if line.endswith(":") and _indent(after) > _indent(line):
+            line += ":"
+        lines[i] = line
+    if what in ("attribute", "data", "property"):
+        lines.insert(0, NO_TYPE)
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())
+
+
+def leave_as_code(app, env, node, contnode):
+    """A word of a docstring that is no public name is code; a wrong type or link is still told."""
+    return nodes.literal("", contnode.astext()) if node.get("reftype") == "obj" else None
+
+
+def link_code(app, pagename, templatename, context, doctree):
+    """In a page's code, make each public name a link to its entry."""
+    paths = [ROOT / f"{pagename}{end}" for end in (".ipynb", ".md")]
+    path = next((path for path in paths if path.exists()), None)
+    if path is None:
+        return
+    bound, names, entries = uses.imports(path), uses.identities(), app.env.get_domain("py").objects
+
+    def linked(code: re.Match) -> str:
+        parts = code[0].split(DOT)
+        words = [re.sub("<.*?>", "", part) for part in parts]
+        for end in range(len(parts), 0, -1):
+            name = uses.resolved(".".join(words[:end]), bound, names)
+            if name is None:
+                continue
+            if ".".join([name, *words[end:]]) in entries:  # a method of a public class
+                name, end = ".".join([name, *words[end:]]), len(words)
+            there = app.builder.get_relative_uri(pagename, entries[name].docname)
+            start = f'<a class="reference internal" href="{there}#{entries[name].node_id}">'
+            return DOT.join([start + DOT.join(parts[:end]) + "</a>", *parts[end:]])
+        return code[0]
+
+    context["body"] = CODE.sub(lambda block: NAME.sub(linked, block[0]), context["body"])
+
+
+def setup(app):
+    app.connect("autodoc-process-docstring", plain, priority=100)  # Napoleon is next
+    app.connect("autodoc-process-docstring", add_lessons, priority=900)
+    app.connect("missing-reference", leave_as_code)
+    app.connect("html-page-context", link_code)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
