@@ -8,13 +8,14 @@ WORKERS ?= 2
 TORCH_INDEX ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help book pdf test test-pages lint notebooks bench clean
+.PHONY: help book pdf test test-pages colab lint notebooks bench clean
 
 help:
 	@echo "make book       build the book into _build/html"
 	@echo "make pdf        print the book into _build/gan-book.pdf (needs a Chromium)"
 	@echo "make test       prove everything: package, notebooks, pages"
 	@echo "make test-pages prove only the built pages and the PDF, in a Chromium"
+	@echo "make colab      run every notebook as Colab does"
 	@echo "make lint       check style"
 	@echo "make notebooks  run the notebooks again and normalise them"
 	@echo "make bench      measure speed and memory against the loop that tutorials teach"
@@ -39,6 +40,9 @@ test: $(READY)
 
 test-pages: $(READY)
 	$(BIN)/python -m pytest -q tests/test_pages.py tests/test_pdf.py
+
+colab: $(READY)
+	GANLIB_COLAB=all $(BIN)/python -m pytest -q tests/test_colab.py --durations 0
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from docutils import nodes
+from sphinx.util.nodes import make_refnode
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tools"), str(ROOT)]
@@ -62,9 +63,25 @@ def _indent(line: str) -> int:
     return len(line) - len(line.lstrip())
 
 
-def leave_as_code(app, env, node, contnode):
-    """A word of a docstring that is no public name is code; a wrong type or link is still told."""
-    return nodes.literal("", contnode.astext()) if node.get("reftype") == "obj" else None
+def readable(app, what, name, obj, options, signature, returned):
+    """Defaults whose representation is no Python, such as <function load>, would stay unparsed."""
+    if signature:
+        signature = re.sub(r"<function (\w+)>", r"\1", signature).replace("<factory>", "...")
+    return signature, returned
+
+
+def find(app, env, node, contnode):
+    """What a word in a docstring leads to: `ganlib.train` to `ganlib.training.train`, else to none.
+
+    It is code then; of a wrong type or an explicit link the builder still tells.
+    """
+    if node.get("reftype") != "obj":
+        return None
+    name = uses.resolved(node["reftarget"], {"ganlib": "ganlib"}, uses.identities())
+    if name is None:
+        return nodes.literal("", contnode.astext())
+    entry = env.get_domain("py").objects[name]
+    return make_refnode(app.builder, node["refdoc"], entry.docname, entry.node_id, contnode, name)
 
 
 def link_code(app, pagename, templatename, context, doctree):
@@ -95,6 +112,7 @@ def link_code(app, pagename, templatename, context, doctree):
 def setup(app):
     app.connect("autodoc-process-docstring", plain, priority=100)  # Napoleon is next
     app.connect("autodoc-process-docstring", add_lessons, priority=900)
-    app.connect("missing-reference", leave_as_code)
+    app.connect("autodoc-process-signature", readable)
+    app.connect("missing-reference", find)
     app.connect("html-page-context", link_code)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -145,16 +145,16 @@ def _check_split(split: str) -> None:
 def load(source: str | os.PathLike | np.ndarray | Tensor = "digits", split: str = "train") -> Data:
     """Load one split of a data set by name, or the reader's own images.
 
-    | source | train | validation | test |
-    |---|---|---|---|
-    | `"digits"`: 8×8, in scikit-learn, no network | 1,285 | 256 | 256 |
-    | `"mnist"`, `"fashion-mnist"`: 28×28 | first 50,000 | last 10,000 of 60,000 | 10,000 |
-    | `"faces"`: 48×48, the Olivetti faces | 7 of each person's 10: 280 | the 8th: 40 | 2: 80 |
-    | `"tfd-1"` … `"tfd-5"`: 48×48, not public | all that have no label | the fold's | the fold's |
-    | `"facades"`: pairs, 256×256, and `"facades-128"`, reduced | 360 | 40 | 106 |
-    | `"colour"`: pairs, 64×64, in scikit-learn, no network | 72 | 24 | 24 |
-    | a folder with folders `train`, `validation`, `test` | its own | its own | its own |
-    | any other folder, a `.npy` file, an array or a tensor | all of it | – | – |
+    The numbers are those of the images in train, validation and test:
+
+    - `"digits"`: 8×8, in scikit-learn, no network; 1,285, 256, 256.
+    - `"mnist"`, `"fashion-mnist"`: 28×28; the first 50,000 and the last 10,000 of 60,000, 10,000.
+    - `"faces"`: 48×48, the Olivetti faces; of each person's ten 7, 1 and 2: 280, 40, 80.
+    - `"tfd-1"` … `"tfd-5"`: 48×48, not public; all that have no label, the fold's, the fold's.
+    - `"facades"`: pairs, 256×256, and `"facades-128"`, reduced; 360, 40, 106.
+    - `"colour"`: pairs, 64×64, in scikit-learn, no network; 72, 24, 24.
+    - A folder with folders `train`, `validation`, `test`; its own.
+    - Any other folder, a `.npy` file, an array or a tensor; all of it is for training.
 
     Of every seven digits in order, the first five are for training, the sixth for validation, the
     seventh for testing, so that every writer is in every split.
