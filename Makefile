@@ -39,7 +39,7 @@ test: $(READY)
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --durations 8
 
 test-pages: $(READY)
-	$(BIN)/python -m pytest -q tests/test_pages.py tests/test_pdf.py
+	$(BIN)/python -m pytest -q tests/test_pages.py tests/test_pdf.py tests/test_laboratory*.py
 
 colab: $(READY)
 	GANLIB_COLAB=all $(BIN)/python -m pytest -q tests/test_colab.py --durations 0
