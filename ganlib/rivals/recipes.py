@@ -181,7 +181,7 @@ RIVALS = {
         length="20 epochs of each layer",
         time="about 5 minutes on one core in bf16, by the pace of its first steps",
         training={"batch_size": 20, "log_every": 500},
-        choices=tuple({"sigma": sigma} for sigma in (0.25, 0.5, 1.0, 2.0, 4.0)),
+        choices=tuple({"sigma": sigma} for sigma in (0.1, 0.25, 0.5, 1.0, 2.0, 4.0)),
     ),
     "gsn": _GSN,
     "gsn-released": replace(
