@@ -286,7 +286,7 @@ def effective_sample_size(chains: Tensor) -> Tensor:
         chains: (n, m, ...) numbers along m chains of n ≥ 4 steps.
 
     Returns:
-        (...) sizes, float64: of chains that all stand still at different places about half their
+        (...) sizes, float64; of chains that all stand still at different places about half their
         number of halves. NaN for a number that is the same everywhere.
 
     Raises:

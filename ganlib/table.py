@@ -55,7 +55,7 @@ def reproduce_table(
         cuda_graph: Likewise, of the games.
 
     Returns:
-        What metrics.json holds: "rows" by their recipes, each with the "score" over the seeds, what
+        What metrics.json holds. "rows" by their recipes, each with the "score" over the seeds, what
         was "published", and all that was "measured" of the first seed's images; "reference", the
         same of images that no model has made. With each, the share of every class.
 

@@ -132,7 +132,7 @@ class Rival(nn.Module):
             options: Of this model's `move`.
 
         Returns:
-            (length, m, C, H, W) means in [0, 1], on the CPU: `flatten(0, 1)` makes a set of them.
+            (length, m, C, H, W) means in [0, 1], on the CPU; `flatten(0, 1)` makes a set of them.
 
         Raises:
             ValueError: The images have another shape than the model's, or a number cannot be.
