@@ -11,7 +11,9 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader, TensorDataset
 
 from ganlib.data import to_float
-from ganlib.rivals import CAE, GSN, RBM
+from ganlib.rivals import GSN
+from ganlib.rivals.cae import CAE
+from ganlib.rivals.dbn import RBM
 
 
 def bernoulli(p: Tensor) -> Tensor:

@@ -25,8 +25,10 @@ from ganlib.training import GENERATOR
 
 __all__ = ["ROWS", "TABLE", "centroids", "lines", "reproduce_table"]
 
+#: The name by which `ganlib reproduce` knows the table.
 TABLE = "table1"
-ROWS = {  # recipe: the paper's name of the row, and the published mean and standard error in nats
+#: By recipe: the paper's name of the row, and the published mean and standard error in nats.
+ROWS = {
     "dbn": ("DBN", (138, 2)),
     "cae": ("Stacked CAE", (121, 1.6)),
     "gsn": ("Deep GSN", (214, 1.1)),
@@ -51,8 +53,12 @@ def reproduce_table(
     What has been run before is only collected.
 
     Args:
-        seeds, runs, results, fabric, quick: As for `reproduce`; the rivals take one process.
-        cuda_graph: Likewise, of the games.
+        seeds: One run each of every row.
+        runs: Folder of the runs.
+        results: Folder of the results.
+        fabric: As for `reproduce`; the rivals take one process.
+        cuda_graph: As for `ganlib.train`, of the games.
+        quick: As for `reproduce`.
 
     Returns:
         What metrics.json holds. "rows" by their recipes, each with the "score" over the seeds, what

@@ -14,7 +14,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import ganlib
 from ganlib.recipes import RECIPES
-from ganlib.rivals import CAE, GSN, RBM
+from ganlib.rivals import GSN
+from ganlib.rivals.cae import CAE
+from ganlib.rivals.dbn import RBM
 from ganlib.rivals.recipes import RIVALS
 from ganlib.rivals.rival import draw
 

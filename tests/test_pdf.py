@@ -37,7 +37,9 @@ def test_the_book_is_in_the_order_of_its_table_of_contents():
     names = [name for part in parts.values() for name in part]
     assert names[:2] == ["intro", "chapters/generative_models"]
     assert len(names) == len(set(names))
-    assert list(parts) == ["", "Theory", "Practice", "Measuring", "Conditions", "Appendix"]
+    assert list(parts)[:3] == ["", "Theory", "Practice"]
+    assert parts["Reference"][:2] == ["reference/index", "reference/training"]
+    assert list(parts)[-1] == "Appendix"
 
 
 def test_the_contents_say_on_which_sheet_each_chapter_begins(texts):
@@ -45,7 +47,8 @@ def test_the_contents_say_on_which_sheet_each_chapter_begins(texts):
     sheets = [int(rows[title]) for title in TITLES]
     assert sheets == sorted(set(sheets))
     for title, sheet in zip(TITLES, sheets, strict=True):
-        assert flat(texts[sheet - 1]).strip().startswith(title)
+        words = flat(texts[sheet - 1]).strip()
+        assert words.removeprefix(f"{sheet} ").startswith(title)  # the sheet's number may be first
 
 
 def test_the_bookmarks_lead_to_chapters_and_sections(printed, texts):

@@ -6,7 +6,7 @@ from tiny import stirred
 from torch.func import jacrev, vmap
 from torch.nn.functional import binary_cross_entropy
 
-from ganlib.rivals import CAE, StackedCAE
+from ganlib.rivals.cae import CAE, StackedCAE
 
 TINY = (1, 2, 3)
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny import histogram, states, stirred
 
-from ganlib.rivals import DBN, RBM
+from ganlib.rivals.dbn import DBN, RBM
 from ganlib.rivals.rival import draw
 
 TINY = (1, 2, 2)  # four pixels

@@ -13,7 +13,7 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-ENDINGS = {".cfg", ".html", ".ipynb", ".js", ".json", ".md", ".py", ".toml", ".txt", ".yml"}
+ENDINGS = {".cff", ".cfg", ".html", ".ipynb", ".js", ".json", ".md", ".py", ".toml", ".txt", ".yml"}
 MADE = {"_build", "build", "runs", "node_modules"}  # by others, and made again
 HOST = "https://github.com/"  # Colab opens notebooks from there alone
 

@@ -12,8 +12,10 @@ import re
 from pathlib import Path
 
 import nbformat
+import yaml
+from address import ROOT
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
-from notebooks import ROOT, normalised
+from notebooks import normalised
 
 OPENING = """\
 # {title}
@@ -177,7 +179,7 @@ def add(root: Path, slug: str, title: str, part: str | None = None, ask: str | N
     for text in (title, ask or title):
         if not text.strip() or re.search(r"[|\n]", text):
             raise ValueError(f"title and question must be one line each without |; got {text!r}")
-    parts = re.findall(r"^\| (\w[\w ]*) \|.*\{doc\}", page, re.M)
+    parts = [part["caption"] for part in yaml.safe_load(contents)["parts"] if part.get("numbered")]
     part = parts[-1] if part is None else part
     if part not in parts:
         raise ValueError(f"part must be one of {', '.join(parts)}; got {part!r}")

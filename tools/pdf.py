@@ -42,7 +42,14 @@ COVER = """<!DOCTYPE html>
 def contents(root: Path) -> dict[str, list[str]]:
     """The names of the book's pages by the caption of their part; the first part has none."""
     toc = yaml.safe_load((root / "_toc.yml").read_text("utf-8"))
-    parts = {part["caption"]: [page["file"] for page in part["chapters"]] for part in toc["parts"]}
+    parts = {
+        part["caption"]: [
+            page["file"]
+            for chapter in part["chapters"]
+            for page in (chapter, *chapter.get("sections", ()))
+        ]
+        for part in toc["parts"]
+    }
     return {"": [toc["root"]], **parts}
 
 

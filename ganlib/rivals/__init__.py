@@ -3,12 +3,12 @@
 import os
 
 from ganlib import networks
-from ganlib.rivals.cae import CAE, StackedCAE
-from ganlib.rivals.dbn import DBN, RBM
+from ganlib.rivals.cae import StackedCAE
+from ganlib.rivals.dbn import DBN
 from ganlib.rivals.gsn import GSN
 from ganlib.rivals.rival import Course, Rival
 
-__all__ = ["CAE", "DBN", "GSN", "RBM", "Course", "Rival", "StackedCAE", "build", "load"]
+__all__ = ["DBN", "GSN", "Course", "Rival", "StackedCAE", "load"]
 KINDS = {kind.__name__: kind for kind in (DBN, StackedCAE, GSN)}
 
 
