@@ -4,8 +4,9 @@
     ```
 
 puts laboratory/gaussians.html there, and lets that page alone load laboratory/gaussians.js. The
-HTML holds what is shown without JavaScript; the script takes it from there. A script finds the
-folder of what it needs besides in `document.currentScript.src`. If there is a
+HTML holds what is shown without JavaScript, and `<!-- still -->` in it becomes the picture that
+stills.py makes; the script takes it from there. laboratory/plot.js comes before it. A script finds
+the folder of what it needs besides in `document.currentScript.src`. If there is a
 laboratory/gaussians.py, its function `export(folder)` writes that at the build.
 """
 
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from docutils import nodes
 from docutils.parsers.rst import Directive
+from stills import STILLS
 
 FOLDER = Path(__file__).resolve().parents[1] / "laboratory"
 
@@ -31,12 +33,16 @@ class Laboratory(Directive):
             raise self.error(f"there is no {path}")
         env.note_dependency(str(path))
         env.metadata[env.docname].setdefault("laboratory", []).append(name)
-        return [nodes.raw("", path.read_text("utf-8"), format="html")]
+        html = path.read_text("utf-8")
+        if "<!-- still -->" in html:
+            html = html.replace("<!-- still -->", STILLS[name]())
+        return [nodes.raw("", html, format="html")]
 
 
 def load_scripts(app, pagename, templatename, context, doctree):
-    """Only a page with an instrument loads its script."""
-    for name in app.env.metadata.get(pagename, {}).get("laboratory", []):
+    """Only a page with an instrument loads its script, and first what instruments share."""
+    names = app.env.metadata.get(pagename, {}).get("laboratory", [])
+    for name in ["plot", *names] if names else []:
         app.add_js_file(f"laboratory/{name}.js", loading_method="defer")
 
 
