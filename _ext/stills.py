@@ -9,8 +9,8 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-from scipy.stats import norm
 import torch
+from scipy.stats import norm
 
 import ganlib
 from ganlib.objectives import optimal_discriminator

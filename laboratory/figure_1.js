@@ -124,6 +124,7 @@
       this.optimizerG = new Adam(this.G.weights);
       this.optimizerD = new Adam(this.D.weights);
       this.step = 0;
+      this.pull = null; // the norm of the gradient that G descended in its latest move
     }
 
     noise() {
@@ -159,7 +160,9 @@
     moveG(z, loss, rate) {
       const slope = { non_saturating: (l) => -sigmoid(-l), minimax: (l) => -sigmoid(l) }[loss];
       const by = this.D.forward(this.G.forward(z)).map((l) => slope(l) / z.length);
-      this.optimizerG.step(this.G.backward(this.D.backward(by).by_x).gradients, rate);
+      const { gradients } = this.G.backward(this.D.backward(by).by_x);
+      this.pull = Math.hypot(...gradients.map((g) => Math.hypot(...g)));
+      this.optimizerG.step(gradients, rate);
     }
   }
 
@@ -284,6 +287,8 @@
       for (const name of ["JSD", "V", "C"]) {
         root.querySelector(`[data-number="${name}"]`).textContent = number(now[name], 3);
       }
+      const pull = game.pull === null ? "–" : number(game.pull, 3);
+      root.querySelector('[data-number="pull"]').textContent = pull;
     }
 
     function stretch(last) {

@@ -44,6 +44,8 @@
       samples: { mean: named("mean_samples"), sd: named("sd_samples") },
     };
     const all = [sliders.data, sliders.samples].flatMap(({ mean, sd }) => [mean, sd]);
+    const value = ({ mean, sd }) => ({ mean: +mean.value, sd: +sd.value });
+    const values = () => ({ data: value(sliders.data), samples: value(sliders.samples) });
     begin(root);
 
     const ends = [-8, 8], places = [-8, -4, 0, 4, 8];
@@ -56,9 +58,6 @@
     const densities = axes("densities", 240, 1.4, [0, 0.5, 1], placeHandles);
     const best = axes("best", 120, 1.02, [0, [0.5, "½"], 1]);
     const share = axes("share", 100, 0.5, [0, 0.25, 0.5]);
-
-    const value = ({ mean, sd }) => ({ mean: +mean.value, sd: +sd.value });
-    const values = () => ({ data: value(sliders.data), samples: value(sliders.samples) });
 
     // A dot on the peak moves the mean; a square one deviation away, outside, the width.
     for (const [who, side] of [["data", -1], ["samples", 1]]) {
