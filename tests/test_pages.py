@@ -167,7 +167,7 @@ def visit(context, path, scheme, axe):
 
 def barriers(axe, page, scheme):
     """What axe calls serious or critical; in the dark only the colours are new."""
-    options = {"resultTypes": ["violations"]}
+    options = {"resultTypes": ["violations"], "preload": False}  # it may not fetch
     if scheme == "dark":
         options["runOnly"] = ["color-contrast", "link-in-text-block"]
     found = axe.run(page, {"exclude": [["mjx-container"]]}, options).response["violations"]
