@@ -39,8 +39,8 @@ from ganlib.objectives import GENERATOR_LOSSES, discriminator_loss, l1_loss
 
 __all__ = ["CHECKPOINT", "GENERATOR", "Game", "Schedule", "train", "write_whole"]
 
-CHECKPOINT = "checkpoint.pt"  #: In a run's folder: all that the run needs to go on.
-GENERATOR = "generator.safetensors"  #: Beside it: all that sampling needs.
+CHECKPOINT = "checkpoint.pt"  #: The file in a run's folder that it goes on from.
+GENERATOR = "generator.safetensors"  #: The file beside it that is all sampling needs.
 FORMAT = 1  # of the checkpoint; raised whenever an older ganlib could not read the new one
 LATER = {"same_samples": False, "jitter": False}  # settings that older checkpoints go without
 TINY = 1e-24  # far below all that moves a weight, far above where float32 ends
