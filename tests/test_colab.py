@@ -22,7 +22,7 @@ sys.path.insert(0, str(ROOT / "tools"))
 from address import address  # noqa: E402
 
 PATHS = sorted((ROOT / "chapters").glob("*.ipynb"))
-QUICK = ("convergence", "the_game", "value_function")
+QUICK = ("optimal_discriminator", "the_game", "value_function")
 # Colab's versions in August 2026, but for Python 3.13 and torch 2.11: those are the running ones.
 COLAB = ("numpy==2.1.3", "matplotlib==3.10.0", "sympy==1.14.0", "ipython==7.34.0")
 NEEDED = ("backcall", "decorator", "pickleshare")  # by that IPython

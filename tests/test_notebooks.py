@@ -1,5 +1,6 @@
 """What running the notebooks does not show: their form, their order, their texts."""
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -77,3 +78,19 @@ def test_a_lesson_opens_and_closes_as_every_lesson_does(notebook):
     assert "**What you will be able to do**" in text
     assert "**Guess first.**" in text
     assert headings[-3:] == ["Summary", "Exercises", "Further reading"]
+
+
+def test_a_lesson_that_trains_for_long_says_what_it_takes():
+    """As measured when it was run with several seeds."""
+    long = 0
+    for record in sorted((ROOT / "results").glob("*/seeds.json")):
+        result = json.loads(record.read_text("utf-8"))
+        seconds = result["seconds"] / len(result["seeds"])
+        if seconds > 20:
+            long += 1
+            opening = nbformat.read(ROOT / "chapters" / f"{record.parent.name}.ipynb", 4).cells[0]
+            pattern = r"\*\*What it takes\.\*\* Up to (\d+) (seconds|minutes) on one core"
+            number, unit = re.search(pattern, opening.source).groups()
+            said = int(number) * {"seconds": 1, "minutes": 60}[unit]
+            assert seconds <= said <= 1.5 * seconds, record.parent.name
+    assert long
