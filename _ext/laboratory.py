@@ -16,7 +16,7 @@ from pathlib import Path
 
 from docutils import nodes
 from docutils.parsers.rst import Directive
-from stills import STILLS
+from stills import LESSON, STILLS
 
 FOLDER = Path(__file__).resolve().parents[1] / "laboratory"
 
@@ -35,6 +35,7 @@ class Laboratory(Directive):
         env.metadata[env.docname].setdefault("laboratory", []).append(name)
         html = path.read_text("utf-8")
         if "<!-- still -->" in html:
+            env.note_dependency(str(LESSON))
             html = html.replace("<!-- still -->", STILLS[name]())
         return [nodes.raw("", html, format="html")]
 

@@ -106,10 +106,12 @@
       for (const name of ["KL", "reverse", "JSD", "C"]) {
         root.querySelector(`[data-number="${name}"]`).textContent = number(now[name], 3);
       }
-      clearTimeout(atRest);
-      atRest = setTimeout(() => {
+      const say = () => {
         root.querySelector("[role=status]").textContent = inWords(data, samples, now);
-      }, 600);
+      };
+      clearTimeout(atRest);
+      if (atRest === undefined) say(); // as the page opens, when nobody is listening yet
+      atRest = setTimeout(say, 600);
     }
 
     function inWords(data, samples, { KL, reverse, JSD, C }) {
