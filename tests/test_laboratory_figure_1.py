@@ -305,8 +305,11 @@ def test_on_a_phone_nothing_scrolls_sideways_and_the_theme_is_followed(book, bro
         assert page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0
         curve = page.locator("[data-part=picture] .curve.data")
         colours.append(curve.evaluate("path => getComputedStyle(path).stroke"))
+        page.emulate_media(media="print")  # on paper it is never dark
+        colours.append(curve.evaluate("path => getComputedStyle(path).stroke"))
         page.context.close()
-    assert colours == ["rgb(0, 0, 0)", "rgb(255, 255, 255)"]
+    black, white = "rgb(0, 0, 0)", "rgb(255, 255, 255)"
+    assert colours == [black, black, white, black]
 
 
 def test_every_control_and_picture_has_a_name_and_printing_leaves_the_controls_out(page):
