@@ -83,7 +83,8 @@ def test_a_lesson_opens_and_closes_as_every_lesson_does(notebook):
 def test_a_lesson_that_trains_for_long_says_what_it_takes():
     """As measured when it was run with several seeds."""
     long = 0
-    for record in sorted((ROOT / "results").glob("*/seeds.json")):
+    records = sorted((ROOT / "results").glob("*/seeds.json"))
+    for record in records:
         result = json.loads(record.read_text("utf-8"))
         seconds = result["seconds"] / len(result["seeds"])
         if seconds > 20:
@@ -93,4 +94,4 @@ def test_a_lesson_that_trains_for_long_says_what_it_takes():
             number, unit = re.search(pattern, opening.source).groups()
             said = int(number) * {"seconds": 1, "minutes": 60}[unit]
             assert seconds <= said <= 1.5 * seconds, record.parent.name
-    assert long
+    assert long or not records
