@@ -11,3 +11,8 @@ addEventListener("afterprint", () => {
 
 /* A page opened from a disk may not fetch others, so its search shows titles only. */
 if (location.protocol === "file:") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
+
+/* The arrow that opens a part of the contents has no words of its own. */
+addEventListener("DOMContentLoaded", () => {
+  document.querySelectorAll("nav details > summary").forEach((arrow) => { arrow.ariaLabel = "Pages of this part"; });
+});

@@ -217,7 +217,7 @@ def test_every_pixel_is_what_pytorch_draws(page, G):
     z = G.noise(3, seed=11).repeat_interleave(10, 0)
     y = torch.arange(10).repeat(3)
     assert (drawn(page, z, y) - pixels(G, z, y)).abs().max() < 1e-6
-    page.get_by_role("radio", name="4").check()
+    page.locator(".draw").get_by_role("radio", name="4").check()
     exact = 255 * pixels(G, shown_z(page)[None], torch.tensor([4]))[0]
     assert (torch.tensor(picture(page)) - exact).abs().max() <= 0.5 + 1e-3
 
@@ -229,7 +229,7 @@ def test_the_page_follows_the_structure_of_the_network(browser, tmp_path, export
     G.load_state_dict({key: value.half().float() for key, value in G.state_dict().items()})
     page = alone(browser, tmp_path, exported, draw.described(G))
     page.wait_for_selector(".draw-picture")
-    assert page.get_by_role("radio").count() == 3
+    assert page.locator(".draw").get_by_role("radio").count() == 3
     z, y = G.noise(30, seed=1), torch.arange(30) % 3
     assert (drawn(page, z, y) - pixels(G, z, y)).abs().max() < 1e-6
     run = """() => { const { noise } = document.querySelector(".draw");
@@ -256,13 +256,13 @@ def test_a_class_is_chosen_by_its_picture(page):
     before = picture(page)
     label = page.locator(".draw-digits label").nth(7)
     label.tap() if page.viewport_size["width"] < 600 else label.click()
-    assert page.get_by_role("radio", name="7").is_checked()
-    assert page.get_by_role("radio", checked=True).count() == 1
+    assert page.locator(".draw").get_by_role("radio", name="7").is_checked()
+    assert page.locator(".draw").get_by_role("radio", checked=True).count() == 1
     assert picture(page) != before
     assert picture(page) == picture(page, ".draw-digits label:nth-child(8) canvas")
     assert page.get_by_role("img", name="The generator's picture of a handwritten 7").is_visible()
     assert caption(page).startswith("Class 7, the z of seed 0. Ink on ")
-    assert page.get_by_role("status").text_content() == caption(page)
+    assert page.locator(".draw").get_by_role("status").text_content() == caption(page)
 
 
 def test_a_seed_brings_its_z_back(page):
@@ -273,11 +273,11 @@ def test_a_seed_brings_its_z_back(page):
     assert picture(page) != first
     for text in ("1.5", "-1", "4294967296", ""):
         page.get_by_label("Seed of z").fill(text)
-        page.get_by_role("button", name="Set").click()
+        page.get_by_role("button", name="Set", exact=True).click()
         assert caption(page).startswith("Class 0, the z of seed 1.")
         assert page.locator("[name=seed]:invalid").count() == 1
     page.get_by_label("Seed of z").fill("0")
-    page.get_by_role("button", name="Set").click()
+    page.get_by_role("button", name="Set", exact=True).click()
     assert picture(page) == first
     assert torch.equal(shown_z(page), z)
 
@@ -301,7 +301,7 @@ def test_a_walk_begins_and_ends_at_the_saved_points(page, G):
     ends = {}
     for name, seed in (("A", "4"), ("B", "9")):
         page.get_by_label("Seed of z").fill(seed)
-        page.get_by_role("button", name="Set").click()
+        page.get_by_role("button", name="Set", exact=True).click()
         page.get_by_role("button", name=f"Save as {name}").click()
         ends[name] = picture(page), shown_z(page)
         assert picture(page, f"[data-point={name}]") == ends[name][0]
@@ -335,7 +335,7 @@ def test_on_a_phone_the_picture_stays_in_sight(page):
 
 
 def test_all_of_it_works_by_keyboard(page):
-    page.get_by_role("radio", name="0").focus()
+    page.locator(".draw").get_by_role("radio", name="0").focus()
     press = page.keyboard.press
     press("ArrowRight")
     press("ArrowRight")
