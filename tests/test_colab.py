@@ -39,7 +39,9 @@ class Repository(urllib.request.HTTPSHandler):
         if not request.full_url.startswith({raw!r}):
             raise OSError("a lesson asks the network for " + request.full_url)
         path = Path({root!r}, request.full_url.removeprefix({raw!r}))
-        return self.parent.open(path.as_uri())
+        answer = self.parent.open(path.as_uri())
+        answer.code, answer.msg = 200, "OK"
+        return answer
 
 urllib.request.install_opener(urllib.request.build_opener(Repository))
 sys.modules["google.colab"] = types.ModuleType("google.colab")
