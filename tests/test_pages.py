@@ -158,8 +158,8 @@ def visit(context, path, scheme, axe):
         barriers=barriers(axe, page, scheme),
         cells=page.locator(".cell_input pre").count(),
         copies=page.locator("button.copybtn").filter(has_text="Copy to clipboard").count(),
-        dark=page.evaluate(IN_THE_DARK) if scheme == "dark" else [],
-        paper=printed(page) if scheme == "dark" else [],
+        dark=darkened(page),
+        paper=printed(page),
         **found,
     )
     page.close()
@@ -183,6 +183,13 @@ def barriers(axe, page, scheme):
         if rule["impact"] in ("serious", "critical")
         for node in rule["nodes"]
     ]
+
+
+def darkened(page):
+    """What is wrong with the figures when night falls, if it has not yet."""
+    page.emulate_media(color_scheme="dark")
+    page.wait_for_selector("html[data-theme=dark]", state="attached")
+    return page.evaluate(IN_THE_DARK)
 
 
 def printed(page):

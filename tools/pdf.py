@@ -155,7 +155,7 @@ def write(browser: Browser, document: BeautifulSoup, out: Path) -> int:
         chapter = link["class"] == ["chapter"]
         sheet = sheets[link["href"][1:]]
         entry = outlined.add_outline_item(
-            link.get_text(), page_number=sheet, parent=None if chapter else above
+            title=link.get_text(), page_number=sheet, parent=None if chapter else above
         )
         above = entry if chapter else above
     outlined.write(out)
