@@ -15,13 +15,13 @@ from lightning_fabric import Fabric
 
 import ganlib
 from ganlib import parzen, plotting
+from ganlib.checkpoints import CHECKPOINT, GENERATOR
 from ganlib.data import DATASETS, ImageFiles, MissingSplit, colour_pairs, load, to_grey
 from ganlib.protocols import draw_pairs
 from ganlib.recipes import RECIPES
 from ganlib.reproduction import reproduce as reproduce_recipe
 from ganlib.rivals.recipes import RIVALS
 from ganlib.table import TABLE, lines, reproduce_table
-from ganlib.training import CHECKPOINT, GENERATOR
 
 INTERRUPTED = 130  # what shells expect of a command that Ctrl-C ended
 SETTINGS = {  # of `ganlib.train`, with their defaults

@@ -17,13 +17,14 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, conv2d
 
 from ganlib import metrics, parzen, plotting
+from ganlib.checkpoints import write_whole
 from ganlib.data import Data, derive_seed, to_float
 from ganlib.networks import Classifier, load_network, own_random_state, save_network
 from ganlib.objectives import l1_loss
 from ganlib.rivals import Course, Rival
 from ganlib.rivals.rival import draw
 from ganlib.sampling import generate, in_turn, interpolate, nearest, sample
-from ganlib.training import Game, write_whole
+from ganlib.training import Game
 
 __all__ = ["Chains", "Likelihood", "Pairs", "draw_pairs", "models"]
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from ganlib.checkpoints import CHECKPOINT
 from ganlib.data import (
     DATASETS,
     Data,
@@ -21,7 +22,7 @@ from ganlib.data import (
     stream_pairs,
 )
 from ganlib.networks import build, limit_norms
-from ganlib.training import CHECKPOINT, Game, Schedule, train
+from ganlib.training import Game, Schedule, train
 
 __all__ = ["RECIPES", "Recipe", "fast_schedule", "paper_schedule", "tfd_schedule"]
 

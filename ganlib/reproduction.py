@@ -21,12 +21,13 @@ import torch
 from lightning_fabric import Fabric
 
 from ganlib import plotting
+from ganlib.checkpoints import CHECKPOINT, GENERATOR, write_whole
 from ganlib.data import SPLITS, Data
 from ganlib.protocols import Chains, Likelihood, Pairs, models
 from ganlib.recipes import RECIPES, Recipe
 from ganlib.rivals import Course
 from ganlib.rivals.recipes import RIVALS, RivalRecipe
-from ganlib.training import CHECKPOINT, GENERATOR, Game, write_whole
+from ganlib.training import Game
 
 __all__ = ["command", "kept", "provenance", "reproduce", "write_json"]
 

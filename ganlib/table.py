@@ -15,13 +15,13 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from ganlib import plotting, protocols, rivals
+from ganlib.checkpoints import GENERATOR
 from ganlib.data import SPLITS, load, to_float
 from ganlib.networks import load_network
 from ganlib.protocols import Likelihood
 from ganlib.reproduction import command, kept, reproduce, write_json
 from ganlib.rivals.recipes import RIVALS
 from ganlib.sampling import sample
-from ganlib.training import GENERATOR
 
 __all__ = ["ROWS", "TABLE", "centroids", "lines", "reproduce_table"]
 

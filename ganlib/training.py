@@ -6,13 +6,9 @@ nothing to condition on. `Game` holds the players and all that changes while the
 """
 
 import copy
-import hashlib
-import json
 import math
 import os
 import re
-import signal
-import threading
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
@@ -27,21 +23,27 @@ from torch.optim import LBFGS, Adam, Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from tqdm import tqdm
 
-from ganlib.data import ImageFiles, as_condition, derive_seed, minibatches
-from ganlib.networks import (
-    check_classes,
-    mode,
-    own_random_state,
-    random_generators,
-    save_network,
+from ganlib.checkpoints import (
+    CHECKPOINT,
+    FORMAT,
+    GENERATOR,
+    LateInterrupts,
+    check_out,
+    describe,
+    describe_optimizer,
+    fingerprint,
+    get_rng,
+    read_checkpoint,
+    seed_all,
+    set_rng,
+    write_whole,
 )
+from ganlib.data import ImageFiles, as_condition, derive_seed, minibatches
+from ganlib.networks import check_classes, mode, own_random_state, save_network
 from ganlib.objectives import GENERATOR_LOSSES, discriminator_loss, l1_loss
 
-__all__ = ["CHECKPOINT", "GENERATOR", "Game", "Schedule", "train", "write_whole"]
+__all__ = ["Game", "Schedule", "train"]
 
-CHECKPOINT = "checkpoint.pt"  #: The file in a run's folder that it goes on from.
-GENERATOR = "generator.safetensors"  #: The file beside it that is all sampling needs.
-FORMAT = 1  # of the checkpoint; raised whenever an older ganlib could not read the new one
 LATER = {"same_samples": False, "jitter": False}  # settings that older checkpoints go without
 TINY = 1e-24  # far below all that moves a weight, far above where float32 ends
 MEASURED = ("D(x)", "D(G(z))", "loss_D", "loss_G", "L1", "grad_D", "grad_G")
@@ -112,11 +114,11 @@ class Game:
         self.sums = zero.repeat(len(MEASURED))  # over the steps since the latest entry
         self.summed = 0
         self.settings = {
-            "G": _describe(G),
-            "D": _describe(D),
+            "G": describe(G),
+            "D": describe(D),
             "noise": repr(G.noise),
-            "x": _fingerprint(x),
-            "y": None if y is None else _fingerprint(y),
+            "x": fingerprint(x),
+            "y": None if y is None else fingerprint(y),
             "batch_size": batch_size,
             "k": k,
             "loss": loss,
@@ -124,8 +126,8 @@ class Game:
             "same_samples": same_samples,
             "lambda_l1": float(lambda_l1),
             "jitter": jitter,
-            "optimizer_G": _describe_optimizer(optimizer_G),
-            "optimizer_D": _describe_optimizer(optimizer_D),
+            "optimizer_G": describe_optimizer(optimizer_G),
+            "optimizer_D": describe_optimizer(optimizer_D),
             "schedulers": "\n".join(map(_describe_scheduler, self.schedulers)),
             "ema": ema,
             "ema_power": self.ema_power,
@@ -301,7 +303,7 @@ class Game:
                 f"a weight became infinite or NaN by step {self.step}: the game has diverged, and "
                 f"{folder} was left as it is. A lower learning rate is the first thing to try."
             )
-        rng = {name: self.fabric.all_gather(state) for name, state in _get_rng(self.like).items()}
+        rng = {name: self.fabric.all_gather(state) for name, state in get_rng(self.like).items()}
         if self.fabric.is_global_zero:
             folder = Path(folder)
             folder.mkdir(parents=True, exist_ok=True)
@@ -340,27 +342,7 @@ class Game:
             ValueError: The checkpoint is damaged, comes from a newer ganlib, or belongs to a run
                 with other settings.
         """
-        path = Path(folder) / CHECKPOINT
-        with open(path, "rb") as file:
-            try:
-                state = torch.load(file, map_location="cpu", weights_only=True)
-                form = state["format"]
-            except Exception as error:
-                raise ValueError(
-                    f"{path} is not a readable checkpoint ({type(error).__name__}). "
-                    "Delete it to start afresh."
-                ) from error
-        if form > FORMAT:
-            raise ValueError(
-                f"{path} has format {form}, and this ganlib reads formats up to {FORMAT}: "
-                "it was written by a newer ganlib."
-            )
-        differences = _differences(LATER | state["settings"], self.settings)
-        if differences:
-            raise ValueError(
-                f"{path} belongs to a run with other settings; resume with the same ones or train "
-                "into another folder.\n" + "\n".join(differences)
-            )
+        state = read_checkpoint(Path(folder) / CHECKPOINT, self.settings, LATER)
         self.G.load_state_dict(state["G"])
         self.D.load_state_dict(state["D"])
         if self.averaged is not None:
@@ -375,10 +357,10 @@ class Game:
         self.sums.copy_(state["sums"])
         self.summed = state["summed"]
         rank, saved = self.fabric.global_rank, state["rng"]
-        if rank < len(saved["cpu"]) and saved.keys() == _get_rng(self.like).keys():
-            _set_rng(self.like, {name: states[rank].clone() for name, states in saved.items()})
+        if rank < len(saved["cpu"]) and saved.keys() == get_rng(self.like).keys():
+            set_rng(self.like, {name: states[rank].clone() for name, states in saved.items()})
         else:  # more processes, or another kind of device, than when it was saved
-            _seed(self.like, derive_seed(self.seed, "resumed", self.step, rank))
+            seed_all(self.like, derive_seed(self.seed, "resumed", self.step, rank))
 
 
 class _Graphs:
@@ -565,7 +547,7 @@ def train(
     if cuda_graph:
         _check_cuda_graph(fabric)
     if out is not None:
-        _check_out(out, G)
+        check_out(out, G)
     optimizer_G = optimizer_G or Adam(_trainable(G), lr=2e-4, betas=(0.5, 0.999))
     optimizer_D = optimizer_D or Adam(_trainable(D), lr=2e-4, betas=(0.5, 0.999))
     _check_optimizer("optimizer_G", optimizer_G, "G", G)
@@ -599,9 +581,9 @@ def train(
         closing(game.minibatches),
         own_random_state(game.like),
         mode(G, D, training=True),
-        _late_interrupts() as interrupts,
+        LateInterrupts() as interrupts,
     ):
-        _seed(game.like, derive_seed(seed, "noise", fabric.global_rank))
+        seed_all(game.like, derive_seed(seed, "noise", fabric.global_rank))
         if out is not None and (Path(out) / CHECKPOINT).exists():
             game.load(out)
             if game.step > steps:
@@ -782,35 +764,8 @@ def _check_cuda_graph(fabric) -> None:
         )
 
 
-def _check_out(out, G: nn.Module) -> None:
-    """Make the folder now, and find out now what could not be written later."""
-    try:
-        Path(out).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"out must be a folder that can be made, got {out}: {error}") from error
-    if not os.access(out, os.W_OK):
-        raise ValueError(f"out must be a folder that can be written to, got {out}")
-    try:
-        json.dumps(getattr(G, "config", None))
-    except TypeError as error:
-        raise ValueError(f"G.config must hold plain values only: {error}") from error
-
-
 def _trainable(network: nn.Module) -> list[nn.Parameter]:
     return [parameter for parameter in network.parameters() if parameter.requires_grad]
-
-
-def _describe(network: nn.Module) -> str:
-    shapes = [f"{name}: {tuple(t.shape)} {t.dtype}" for name, t in network.state_dict().items()]
-    return "\n".join([repr(network), *shapes])
-
-
-def _describe_optimizer(optimizer: Optimizer) -> str:
-    groups = [
-        {name: value for name, value in group.items() if name != "params"}
-        for group in optimizer.param_groups
-    ]
-    return f"{type(optimizer).__name__} {groups}"
 
 
 def _describe_scheduler(scheduler) -> str:
@@ -819,80 +774,3 @@ def _describe_scheduler(scheduler) -> str:
     values = [rule(10**n) for rule in rules if rule is not None for n in range(7)]
     state = re.sub(r" at 0x[0-9a-f]+", "", repr(scheduler.state_dict()))
     return f"{type(scheduler).__name__} {state} {values}"
-
-
-def _fingerprint(data: Tensor | ImageFiles) -> str:
-    if isinstance(data, ImageFiles):
-        return f"{tuple(data.shape)} {data.dtype} files {data.fingerprint}"
-    array = data.detach().cpu().contiguous()
-    digest = hashlib.sha256(array.view(torch.uint8).numpy()).hexdigest()
-    return f"{tuple(data.shape)} {data.dtype} {digest[:16]}"
-
-
-def _differences(saved: dict, asked: dict) -> list[str]:
-    lines = []
-    for name in sorted(saved.keys() | asked.keys()):
-        before, now = str(saved.get(name)), str(asked.get(name))
-        if before != now:
-            old, new = before.splitlines(), now.splitlines()
-            pairs = [(a, b) for a, b in zip(old, new, strict=False) if a != b]
-            a, b = pairs[0] if pairs else (before, now)
-            lines.append(f"  {name}: the checkpoint has {a.strip()}, this run has {b.strip()}")
-    return lines
-
-
-# Random states, modes, signals, files -------------------------------------------------------------
-
-
-def _seed(like: Tensor, seed: int) -> None:
-    for generator in random_generators(like).values():
-        generator.manual_seed(seed)
-
-
-def _get_rng(like: Tensor) -> dict[str, Tensor]:
-    return {name: generator.get_state() for name, generator in random_generators(like).items()}
-
-
-def _set_rng(like: Tensor, states: dict[str, Tensor]) -> None:
-    for name, generator in random_generators(like).items():
-        generator.set_state(states[name])
-
-
-class _late_interrupts:
-    """Lets a step finish: notes SIGINT and SIGTERM; the old handlers get the second one."""
-
-    def __enter__(self):
-        self.received, self.before = False, {}
-        if threading.current_thread() is threading.main_thread():  # elsewhere Python forbids it
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self.before[number] = signal.signal(number, self.note)
-        return self
-
-    def note(self, number, frame):
-        self.received = True
-        self.restore()
-
-    def restore(self):
-        for number, handler in self.before.items():
-            signal.signal(number, handler or signal.SIG_DFL)
-
-    def __exit__(self, *_):
-        self.restore()
-
-    def agreed(self, fabric: Fabric, may_ask: bool) -> bool:
-        """Whether to stop now: at once alone, at the next entry of the history among several."""
-        if fabric.world_size == 1:
-            return self.received
-        if not may_ask:
-            return False
-        votes = torch.tensor(float(self.received), device=fabric.device)
-        return bool(fabric.all_reduce(votes, reduce_op="sum") > 0)
-
-
-def write_whole(path: Path, write: Callable[[Path], None]) -> None:
-    """Write a file so that a reader finds the old one or the new one, whole, whatever happens."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    write(part)
-    with open(part, "rb+") as file:
-        os.fsync(file.fileno())
-    os.replace(part, path)

@@ -17,9 +17,9 @@ from PIL import Image
 
 import ganlib
 from ganlib import parzen
+from ganlib.checkpoints import CHECKPOINT, GENERATOR
 from ganlib.cli import main
 from ganlib.recipes import RECIPES
-from ganlib.training import CHECKPOINT, GENERATOR
 
 
 def run(*arguments):

@@ -14,8 +14,8 @@ from PIL import Image
 
 import ganlib
 from ganlib import metrics, parzen, protocols, reproduction
+from ganlib.checkpoints import GENERATOR
 from ganlib.cli import main
-from ganlib.training import GENERATOR
 
 PICTURES = {"samples.png", "neighbours.png", "interpolation.png", "scores.png", "curves.png"}
 

@@ -10,8 +10,8 @@ from lightning_fabric import Fabric
 
 import ganlib
 from ganlib import rivals
+from ganlib.checkpoints import CHECKPOINT, GENERATOR
 from ganlib.rivals import DBN, GSN, Course, StackedCAE
-from ganlib.training import CHECKPOINT, GENERATOR
 
 SHAPE = (1, 3, 4)
 rng = torch.Generator().manual_seed(0)

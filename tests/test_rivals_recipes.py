@@ -8,10 +8,10 @@ from click.testing import CliRunner
 
 import ganlib
 from ganlib import parzen, protocols, reproduction, rivals
+from ganlib.checkpoints import GENERATOR
 from ganlib.cli import main
 from ganlib.rivals import Course
 from ganlib.rivals.recipes import RIVALS, cd_schedule, gsn_schedule, pcd_schedule
-from ganlib.training import GENERATOR
 
 PICTURES = {"samples.png", "neighbours.png", "chains.png", "scores.png", "curves.png"}
 

@@ -22,8 +22,8 @@ from torch import nn
 from torch.nn.functional import logsigmoid
 
 import ganlib
-from ganlib import networks, training
-from ganlib.training import CHECKPOINT, GENERATOR
+from ganlib import checkpoints, networks, training
+from ganlib.checkpoints import CHECKPOINT, GENERATOR
 
 X = torch.rand(40, 3, generator=torch.Generator().manual_seed(1))
 
@@ -680,7 +680,7 @@ def test_a_killed_end_of_a_run_is_made_good(tmp_path):
 def test_a_checkpoint_of_a_newer_format_is_refused(tmp_path):
     play(out=tmp_path)
     state = torch.load(tmp_path / CHECKPOINT, weights_only=True)
-    torch.save(state | {"format": training.FORMAT + 1}, tmp_path / CHECKPOINT)
+    torch.save(state | {"format": checkpoints.FORMAT + 1}, tmp_path / CHECKPOINT)
     with pytest.raises(ValueError, match="newer ganlib"):
         play(out=tmp_path)
 
@@ -855,7 +855,7 @@ def test_a_schedule_of_what_the_optimiser_lacks_is_refused():
 def test_a_config_that_cannot_be_written_is_refused_before_any_work(tmp_path):
     G, D = make()
     G.config = {"shape": {3}}
-    with pytest.raises(ValueError, match=r"G\.config must hold plain values only"):
+    with pytest.raises(ValueError, match=r"the config of MLPGenerator must hold plain values only"):
         ganlib.train(G, D, X, steps=1, batch_size=8, out=tmp_path)
 
 

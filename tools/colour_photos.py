@@ -11,9 +11,9 @@ from pathlib import Path
 
 import ganlib
 from ganlib import plotting
+from ganlib.checkpoints import GENERATOR
 from ganlib.data import colour_pairs
 from ganlib.protocols import draw_pairs
-from ganlib.training import GENERATOR
 
 
 def main(run: str, picture: str) -> None:

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import ganlib
 from ganlib import parzen
+from ganlib.checkpoints import GENERATOR
 from ganlib.networks import WEIGHTS, load_network, save_network
 from ganlib.reproduction import write_json
-from ganlib.training import GENERATOR
 
 
 def main(name: str, runs: str, results: str) -> None:

@@ -6,6 +6,7 @@ where it stopped; `Course` holds all that changes meanwhile. `sample` runs many 
 
 import math
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 from pathlib import Path
@@ -16,26 +17,25 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from tqdm import tqdm
 
-from ganlib.data import derive_seed, minibatches, to_float
-from ganlib.networks import own_random_state, save_network
-from ganlib.training import (
+from ganlib.checkpoints import (
     CHECKPOINT,
+    FORMAT,
     GENERATOR,
-    _check_out,
-    _describe,
-    _describe_optimizer,
-    _differences,
-    _fingerprint,
-    _get_rng,
-    _late_interrupts,
-    _seed,
-    _set_rng,
+    LateInterrupts,
+    check_out,
+    describe,
+    describe_optimizer,
+    fingerprint,
+    get_rng,
+    read_checkpoint,
+    seed_all,
+    set_rng,
     write_whole,
 )
+from ganlib.data import derive_seed, minibatches, to_float
+from ganlib.networks import own_random_state, save_network
 
 __all__ = ["Course", "Rival", "affine", "check_positive", "draw", "flat"]
-
-FORMAT = 1  # of the checkpoint
 
 
 def affine(x: Tensor, W: Tensor, b: Tensor) -> Tensor:
@@ -69,7 +69,7 @@ def check_positive(**numbers: int) -> None:
             raise ValueError(f"{name} must be at least 1, got {number}")
 
 
-class Rival(nn.Module):
+class Rival(nn.Module, ABC):
     """A model of images that learns part by part and draws by a Markov chain.
 
     A child defines `parts`, `inputs`, `start` and `move`. A part has `set_gradient(x)`, which gives
@@ -91,21 +91,21 @@ class Rival(nn.Module):
         self.config = {"network": type(self).__name__, "shape": list(shape), **config}
 
     @property
+    @abstractmethod
     def parts(self) -> Sequence[nn.Module]:
         """What is trained, in this order."""
-        raise NotImplementedError
 
+    @abstractmethod
     def inputs(self, number: int, x: Tensor) -> Tensor:
         """What part `number` learns from: (N, I) floats, of images x (N, C, H, W) in [0, 1]."""
-        raise NotImplementedError
 
+    @abstractmethod
     def start(self, x: Tensor) -> tuple[Tensor, ...]:
         """The state of chains that begin at the images x, (m, I) in [0, 1]."""
-        raise NotImplementedError
 
+    @abstractmethod
     def move(self, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
         """One step of every chain: the means of its image's pixels, (m, I), and its next state."""
-        raise NotImplementedError
 
     @torch.no_grad()
     def sample(
@@ -209,10 +209,10 @@ class Rival(nn.Module):
         check_positive(batch_size=batch_size, log_every=log_every, save_every=save_every)
         fabric.to_device(self)
         if out is not None:
-            _check_out(out, self)
+            check_out(out, self)
         course = Course(self, x, steps, optimizer, schedule, batch_size, seed, fabric)
-        with own_random_state(course.like), _late_interrupts() as interrupts:
-            _seed(course.like, derive_seed(seed, "noise"))
+        with own_random_state(course.like), LateInterrupts() as interrupts:
+            seed_all(course.like, derive_seed(seed, "noise"))
             if out is not None and (Path(out) / CHECKPOINT).exists():
                 course.load(out)
             total = course.ends[-1]
@@ -263,12 +263,12 @@ class Course:
             name = type(self.optimizer).__name__
             raise ValueError(f"schedule must set what {name} has, got {', '.join(unknown)}")
         self.settings = {
-            "model": _describe(model),
+            "model": describe(model),
             "config": str(model.config),
-            "x": _fingerprint(x),
+            "x": fingerprint(x),
             "steps": str(list(steps[:-1])),
             "batch_size": batch_size,
-            "optimizer": _describe_optimizer(self.optimizer),
+            "optimizer": describe_optimizer(self.optimizer),
             "schedule": str([rule(10**n) for n in range(7)]),
             "seed": seed,
             "precision": fabric.strategy.precision.precision,
@@ -333,7 +333,7 @@ class Course:
                 name: torch.tensor(values, dtype=torch.float64)
                 for name, values in self.history.items()
             },
-            "rng": _get_rng(self.like),
+            "rng": get_rng(self.like),
         }
         folder = Path(folder)
         write_whole(folder / GENERATOR, lambda path: save_network(self.model, path))
@@ -346,26 +346,7 @@ class Course:
             ValueError: The checkpoint is damaged, comes from a newer ganlib, belongs to a run with
                 other settings, or is further than this run is to go.
         """
-        path = Path(folder) / CHECKPOINT
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            form = state["format"]
-        except Exception as error:
-            raise ValueError(
-                f"{path} is not a readable checkpoint ({type(error).__name__}). "
-                "Delete it to start afresh."
-            ) from error
-        if form > FORMAT:
-            raise ValueError(
-                f"{path} has format {form}, and this ganlib reads formats up to {FORMAT}: "
-                "it was written by a newer ganlib."
-            )
-        differences = _differences(state["settings"], self.settings)
-        if differences:
-            raise ValueError(
-                f"{path} belongs to a run with other settings; resume with the same ones or train "
-                "into another folder.\n" + "\n".join(differences)
-            )
+        state = read_checkpoint(Path(folder) / CHECKPOINT, self.settings)
         self.step = state["step"]
         if self.step > self.ends[-1]:
             raise ValueError(
@@ -378,10 +359,10 @@ class Course:
         self.history = {name: values.tolist() for name, values in state["history"].items()}
         for name in ("step", "part"):
             self.history[name] = [int(value) for value in self.history[name]]
-        if state["rng"].keys() == _get_rng(self.like).keys():
-            _set_rng(self.like, state["rng"])
+        if state["rng"].keys() == get_rng(self.like).keys():
+            set_rng(self.like, state["rng"])
         else:  # another kind of device than when it was saved
-            _seed(self.like, derive_seed(self.seed, "resumed", self.step))
+            seed_all(self.like, derive_seed(self.seed, "resumed", self.step))
 
 
 def _check(model: Rival, x: Tensor, steps: Sequence[int], fabric: Fabric) -> None:
