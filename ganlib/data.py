@@ -99,6 +99,7 @@ _MIRRORS = {
     "tfd": (),
     "facades": ("https://people.eecs.berkeley.edu/~taesung_park/CycleGAN/datasets/",),
 }
+GREY = (299, 587, 114)  # thousandths of R, G and B in a pixel's grey (ITU-R 601).
 _CHECKSUM_NAMES = {"sha256": "SHA-256", "md5": "MD5"}
 _IMAGE_FILES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 
@@ -422,7 +423,7 @@ def _reduced(photo: Tensor, shorter: int) -> Tensor:
 
 def to_grey(images: Tensor) -> Tensor:
     """(N, 3, H, W) uint8 → (N, 1, H, W) uint8, 0.299 R + 0.587 G + 0.114 B (ITU-R 601), rounded."""
-    weights = torch.tensor([299, 587, 114], dtype=torch.int32, device=images.device).view(3, 1, 1)
+    weights = torch.tensor(GREY, dtype=torch.int32, device=images.device).view(3, 1, 1)
     return (((images * weights).sum(1, keepdim=True) + 500) // 1000).byte()
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from ganlib.data import Minibatches, derive_seed, to_float
+from ganlib.data import GREY, Minibatches, derive_seed, to_float
 from ganlib.networks import Classifier, mode
 
 __all__ = [
@@ -146,7 +146,7 @@ def colour_spread(images: Tensor) -> Tensor:
     if images.ndim != 4 or images.shape[1] != 3:
         raise ValueError(f"images must have shape (N, 3, H, W), got {tuple(images.shape)}")
     images = _as_floats(images)
-    weights = images.new_tensor([0.299, 0.587, 0.114]).view(3, 1, 1)
+    weights = images.new_tensor(GREY).view(3, 1, 1) / 1000
     colours = images - (images * weights).sum(1, keepdim=True)
     return colours.transpose(0, 1).flatten(1).std(1).mean()
 

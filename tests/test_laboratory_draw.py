@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from offline import open_offline
 
 import ganlib
 from ganlib.networks import ConditionalMLPGenerator, Noise
@@ -145,33 +146,18 @@ def test_what_cannot_be_exported_is_refused():
 # The page. Below, a "page" is one on which the instrument is loaded.
 
 
-def opened(context, path):
-    """A page, without a network; what goes wrong on it is in page.wrong."""
-    page = context.new_page()
-    page.wrong = []
-    page.on("pageerror", lambda error: page.wrong.append(str(error)))
-    page.on(
-        "console",
-        lambda message: page.wrong.append(message.text) if message.type == "error" else None,
-    )
-    page.goto(path.as_uri())
-    page.locator(".draw").scroll_into_view_if_needed()
-    return page
-
-
 @pytest.fixture(params=[(1280, "light"), (390, "dark")], ids=["desktop", "phone"])
 def page(book, browser, request):
     width, scheme = request.param
-    context = browser.new_context(
-        viewport={"width": width, "height": 800}, color_scheme=scheme, has_touch=width < 600
-    )
-    context.set_offline(True)
-    page = opened(context, book / "chapters" / "laboratory.html")
+    size = {"width": width, "height": 800}
+    path = book / "chapters" / "laboratory.html"
+    page = open_offline(browser, path, viewport=size, color_scheme=scheme, has_touch=width < 600)
+    page.locator(".draw").scroll_into_view_if_needed()
     page.wait_for_selector(".draw-picture")
     yield page
     assert page.wrong == []
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
-    context.close()
+    page.context.close()
 
 
 def alone(browser, folder, exported, network=None):
@@ -187,7 +173,9 @@ def alone(browser, folder, exported, network=None):
     script = '<meta charset="utf-8"><script src="../_static/laboratory/draw.js" defer></script>'
     (folder / "chapters").mkdir()
     (folder / "chapters" / "draw.html").write_text(f"<!doctype html>{script}{html}", "utf-8")
-    return opened(browser, folder / "chapters" / "draw.html")
+    page = open_offline(browser, folder / "chapters" / "draw.html")
+    page.locator(".draw").scroll_into_view_if_needed()
+    return page
 
 
 def drawn(page, z, y):

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from offline import open_offline
 from scipy.special import rel_entr
 from scipy.stats import norm
 
@@ -17,24 +18,14 @@ SETTINGS = {"k": 2, "loss": "non_saturating", "rate": RATE}  # as the page start
 
 
 def open_laboratory(book, browser, **settings):
-    context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}} | settings)
-    context.set_offline(True)
-    page = context.new_page()
-    page.failures = []
-    page.on("pageerror", lambda error: page.failures.append(str(error)))
-    page.on(
-        "console",
-        lambda said: page.failures.append(said.text) if said.type == "error" else None,
-    )
-    page.goto((book / "chapters" / "laboratory.html").as_uri())
-    return page
+    return open_offline(browser, book / "chapters" / "laboratory.html", **settings)
 
 
 @pytest.fixture(scope="module")
 def page(book, browser):
     page = open_laboratory(book, browser)
     yield page
-    assert page.failures == []
+    assert page.wrong == []
     page.context.close()
 
 
@@ -289,7 +280,7 @@ def test_where_motion_is_not_wanted_play_goes_in_jumps(book, browser):
     page.wait_for_function("document.querySelector('[data-number=step]').textContent !== '0'")
     assert text(instrument, "step") == "50"
     instrument.locator("[name=play]").click()
-    assert page.failures == []
+    assert page.wrong == []
     page.context.close()
 
 

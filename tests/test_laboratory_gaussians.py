@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from offline import open_offline
 from scipy.integrate import quad
 from scipy.stats import norm
 
@@ -23,15 +24,10 @@ CASES = [
 @pytest.fixture(scope="module")
 def page(book, browser):
     """The laboratory with the network cut; nothing may be asked of it, and nothing may fail."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
-    context.set_offline(True)
-    page, failures = context.new_page(), []
-    page.on("pageerror", lambda error: failures.append(str(error)))
-    page.on("console", lambda said: failures.append(said.text) if said.type == "error" else None)
-    page.goto((book / "chapters" / "laboratory.html").as_uri())
+    page = open_offline(browser, book / "chapters" / "laboratory.html", reduced_motion="reduce")
     yield page
-    assert failures == []
-    context.close()
+    assert page.wrong == []
+    page.context.close()
 
 
 @pytest.fixture
