@@ -14,7 +14,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 ENDINGS = {".cff", ".cfg", ".html", ".ipynb", ".js", ".json", ".md", ".py", ".toml", ".txt", ".yml"}
-MADE = {"_build", "build", "runs", "node_modules"}  # by others, and made again
+MADE = {"_build", "build", "ganlib.egg-info", "runs", "node_modules"}  # by others, and made again
 HOST = "https://github.com/"  # Colab opens notebooks from there alone
 
 
