@@ -119,7 +119,7 @@ def test_reproduce_measures_the_chains(name, few, tmp_path, monkeypatch):
 
 
 def test_learning_shows_in_the_score(few, tmp_path):
-    report, *_ = reproduce(tmp_path, "cae")
+    report, *_ = reproduce(tmp_path, "cae-released")
     for its in report["seeds"].values():
         score = its["chains"]["score"]["mean"]
         assert report["reference"]["the same, blurred by a 3×3 box"]["score"]["mean"] + 5 < score

@@ -7,7 +7,7 @@ import torch
 from click.testing import CliRunner
 
 import ganlib
-from ganlib import parzen, protocols, reproduction
+from ganlib import parzen, protocols, reproduction, table
 from ganlib.cli import main
 from ganlib.table import ROWS, centroids
 
@@ -38,6 +38,24 @@ def test_every_row_is_the_one_its_recipe_reports(quick):
         assert its["measured"]["score"]["mean"] == pytest.approx(own["score"]["mean"], abs=0.01)
         assert sum(its["measured"]["classes"].values()) == pytest.approx(1, abs=0.001)
         assert its["published"] is None  # of MNIST, and these are the digits
+        assert its["seeds"] == ["0"]
+        assert its["own protocol"] == own["seeds"]["0"].get("one chain")
+    assert report["rows"]["gsn"]["own protocol"]["score"]["sigma"] == 0.2
+
+
+def test_what_takes_an_hour_is_run_with_the_first_seed_alone(monkeypatch, tmp_path):
+    asked = {}
+
+    def note(name, seeds, **options):
+        asked[name] = seeds
+        if len(asked) == len(ROWS):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(table, "reproduce", note)
+    with pytest.raises(KeyboardInterrupt):
+        table.reproduce_table(seeds=(3, 4), runs=tmp_path, results=tmp_path)
+    assert asked.pop("gsn") == asked.pop("mnist") == (3,)
+    assert set(asked.values()) == {(3, 4)}
 
 
 def test_it_prints_and_draws_every_row(quick):

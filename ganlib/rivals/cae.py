@@ -115,32 +115,28 @@ class StackedCAE(Rival):
         return h
 
     def start(self, x: Tensor) -> tuple[Tensor]:
-        """The images themselves."""
-        return (x,)
+        """What the top auto-encoder sees of the images."""
+        return (self.inputs(len(self.layers) - 1, x),)
 
     def move(self, state: tuple[Tensor], sigma: float = 1.0) -> tuple[Tensor, tuple[Tensor]]:
-        """x ← g(h + J Jᵀ ε), ε ~ N(0, σ² I), with h = f(x) and J = ∂h/∂x of the whole stack.
+        """z ← g(h + J Jᵀ ε), ε ~ N(0, σ² I), in the top auto-encoder, and the pass down from it.
 
-        The singular vectors of J with large values lie along the data; only there J Jᵀ lets noise
-        through (Rifai et al., 2012, section 3).
+        There h = f(z) and J = ∂h/∂z. The singular vectors of J with large values lie along the
+        data; only there J Jᵀ lets noise through (Rifai et al., 2012, section 3). As in a deep
+        belief network the chain runs at the top, where it mixes best (Bengio et al., 2013).
 
         Args:
-            state: (m, I) images.
+            state: (m, units) of what the top auto-encoder sees.
             sigma: σ.
 
         Returns:
-            (m, I) images, which are the next state, too.
+            (m, I) images, and the next state.
         """
-        slopes, h = [], state[0]
-        for layer in self.layers:
-            h = layer.encode(h)
-            slopes.append(h * (1 - h))
-        step = sigma * torch.randn_like(h)
-        for layer, s in zip(reversed(self.layers), reversed(slopes)):
-            step = (step * s) @ layer.W.T  # Jᵀ, from the top down
-        for layer, s in zip(self.layers, slopes):
-            step = (step @ layer.W) * s  # J, from the images up
-        x = h + step
-        for layer in reversed(self.layers):
+        top = self.layers[-1]
+        h = top.encode(*state)
+        s = h * (1 - h)
+        along = (sigma * torch.randn_like(h) * s) @ top.W.T  # Jᵀ ε
+        z = x = top.decode(h + (along @ top.W) * s)
+        for layer in reversed(self.layers[:-1]):
             x = layer.decode(x)
-        return x, (x,)
+        return x, (z,)
