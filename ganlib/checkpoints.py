@@ -1,6 +1,7 @@
 """What lets a training go on: its files, its settings, its random state, and a late Ctrl-C."""
 
 import hashlib
+import io
 import json
 import os
 import signal
@@ -63,10 +64,13 @@ def check_out(out: str | os.PathLike, network: nn.Module) -> None:
 def write_whole(path: Path, write: Callable[[Path], None]) -> None:
     """Write a file so that a reader finds the old one or the new one, whole, whatever happens."""
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    write(part)
-    with open(part, "rb+") as file:
-        os.fsync(file.fileno())
-    os.replace(part, path)
+    try:
+        write(part)
+        with open(part, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def read_checkpoint(path: Path, settings: dict, later: dict | None = None) -> dict:
@@ -84,21 +88,24 @@ def read_checkpoint(path: Path, settings: dict, later: dict | None = None) -> di
         ValueError: The checkpoint is damaged, comes from a newer ganlib, or belongs to a run with
             other settings.
     """
-    with open(path, "rb") as file:
-        try:
-            state = torch.load(file, map_location="cpu", weights_only=True)
-            form = state["format"]
-        except Exception as error:
-            raise ValueError(
-                f"{path} is not a readable checkpoint ({type(error).__name__}). "
-                "Delete it to start afresh."
-            ) from error
+    raw = io.BytesIO(path.read_bytes())
+    try:
+        state = torch.load(raw, map_location="cpu", weights_only=True)
+        form = state["format"]
+        before = (later or {}) | (state["settings"] if form <= FORMAT else {})
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise ValueError(
+            f"{path} is not a readable checkpoint ({type(error).__name__}). "
+            "Delete it to start afresh."
+        ) from error
     if form > FORMAT:
         raise ValueError(
             f"{path} has format {form}, and this ganlib reads formats up to {FORMAT}: "
             "it was written by a newer ganlib."
         )
-    differences = _differences((later or {}) | state["settings"], settings)
+    differences = _differences(before, settings)
     if differences:
         raise ValueError(
             f"{path} belongs to a run with other settings; resume with the same ones or train "
@@ -107,6 +114,7 @@ def read_checkpoint(path: Path, settings: dict, later: dict | None = None) -> di
     return state
 
 
+        OSError, MemoryError: The file cannot be read here and now, which says nothing against it.
 # Settings, as texts to compare --------------------------------------------------------------------
 
 

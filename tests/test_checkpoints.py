@@ -3,6 +3,8 @@
 import os
 import signal
 import threading
+from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
@@ -47,6 +49,25 @@ def test_what_is_no_checkpoint_is_refused_by_name(tmp_path, raw):
         read_checkpoint(path, SETTINGS)
 
 
+@pytest.mark.parametrize(
+    "state", [{"format": FORMAT}, {"format": "1", "settings": SETTINGS}, {"settings": SETTINGS}]
+)
+def test_what_lacks_a_part_of_a_checkpoint_is_refused_by_name(tmp_path, state):
+    torch.save(state, tmp_path / "checkpoint.pt")
+    with pytest.raises(ValueError, match=r"checkpoint\.pt is not a readable checkpoint"):
+        read_checkpoint(tmp_path / "checkpoint.pt", SETTINGS)
+
+
+def test_nobody_is_told_to_delete_what_could_not_be_read_this_time(tmp_path, monkeypatch):
+    unreadable = Path("/proc/self/mem")  # of Linux: it opens, and cannot be read from its start
+    if unreadable.exists():
+        with pytest.raises(OSError, match="Input/output error"):
+            read_checkpoint(unreadable, SETTINGS)
+    monkeypatch.setattr(torch, "load", mock.Mock(side_effect=MemoryError))
+    with pytest.raises(MemoryError):
+        read_checkpoint(saved(tmp_path), SETTINGS)
+
+
 def test_a_newer_format_is_refused(tmp_path):
     with pytest.raises(ValueError, match=f"has format {FORMAT + 1}.* formats up to {FORMAT}"):
         read_checkpoint(saved(tmp_path, format=FORMAT + 1), SETTINGS)
@@ -62,6 +83,7 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
 
     with pytest.raises(OSError, match="disk full"):
         write_whole(path, half)
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]
     assert path.read_text() == "old"
     write_whole(path, lambda part: part.write_text("new"))
     assert path.read_text() == "new"
