@@ -1,4 +1,4 @@
-"""What lets a training go on: its files, its settings, its random state, and a late Ctrl-C."""
+"""What games and rivals both train with: devices, files, settings, random states, a late Ctrl-C."""
 
 import hashlib
 import io
@@ -25,6 +25,7 @@ __all__ = [
     "check_out",
     "describe",
     "describe_optimizer",
+    "fabric_for",
     "fingerprint",
     "get_rng",
     "read_checkpoint",
@@ -39,6 +40,28 @@ FORMAT = 1  #: Of a checkpoint; raised whenever an older ganlib could not read t
 
 
 # Files --------------------------------------------------------------------------------------------
+# Devices ------------------------------------------------------------------------------------------
+
+
+def fabric_for(network: nn.Module, fabric: Fabric | None) -> Fabric:
+    """The fabric that was given, or one of float32 where the network is.
+
+    Raises:
+        ValueError: Its precision is one that the training does not take.
+    """
+    if fabric is None:
+        device = next(network.parameters()).device
+        devices = 1 if device.index is None else [device.index]
+        return Fabric(accelerator=device.type, devices=devices)
+    precision = fabric.strategy.precision.precision
+    if precision not in ("32-true", "bf16-mixed"):
+        raise ValueError(
+            f"fabric must have precision '32-true' or 'bf16-mixed', got {precision!r} (for "
+            "float64, make the weights double)"
+        )
+    return fabric
+
+
 
 
 def check_out(out: str | os.PathLike, network: nn.Module) -> None:

@@ -41,6 +41,7 @@ __all__ = [
     "UNetGenerator",
     "build",
     "check_classes",
+    "check_positive",
     "limit_norms",
     "load_network",
     "mode",
@@ -315,7 +316,7 @@ class ConditionalMLPGenerator(_Generator):
             dropout=dropout,
             init=init,
         )
-        _check_positive(classes=classes)
+        check_positive(classes=classes)
         self.noise, self.shape, self.classes = noise, tuple(shape), classes
         self.of_z = nn.Sequential(nn.Linear(noise.dim, units_z), nn.ReLU(), _Dropout(dropout))
         self.of_y = nn.Sequential(nn.Linear(classes, units_y), nn.ReLU(), _Dropout(dropout))
@@ -496,7 +497,7 @@ class ConditionalMaxoutDiscriminator(_Network):
             init=init,
             init_y=init_y,
         )
-        _check_positive(classes=classes)
+        check_positive(classes=classes)
         self.classes = classes
         self.of_x = nn.Sequential(
             nn.Flatten(), _Dropout(1 - keep_input), Maxout(math.prod(shape), units_x, pieces)
@@ -669,7 +670,7 @@ class UNetGenerator(_Network):
             raise ValueError(
                 f"shape must be (C, H, W), H = W a power of two from 16 on, got {tuple(shape)}"
             )
-        _check_positive(inputs=inputs, width=width)
+        check_positive(inputs=inputs, width=width)
         self.noise, self.inputs, self.size = noise, inputs, size
         self.dropout_at_test = dropout_at_test
         self.batch_statistics_at_test = batch_statistics_at_test
@@ -762,7 +763,7 @@ class PatchDiscriminator(_Network):
         super().__init__(shape=list(shape), inputs=inputs, width=width, halvings=halvings)
         if inputs < 0 or halvings < 0:
             raise ValueError(f"inputs and halvings must be at least 0, got {inputs} and {halvings}")
-        _check_positive(width=width)
+        check_positive(width=width)
         smallest = 3 << halvings if halvings else 1
         if len(shape) != 3 or min(shape[1:]) < smallest:
             raise ValueError(
@@ -805,7 +806,12 @@ class PatchDiscriminator(_Network):
         return self.layers(2 * both - 1)
 
 
-def _check_positive(**numbers: int) -> None:
+def check_positive(**numbers: int) -> None:
+    """Refuse numbers below 1.
+
+    Raises:
+        ValueError: One of them, by its name.
+    """
     for name, number in numbers.items():
         if number < 1:
             raise ValueError(f"{name} must be at least 1, got {number}")

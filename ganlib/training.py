@@ -32,6 +32,7 @@ from ganlib.checkpoints import (
     describe,
     describe_optimizer,
     fingerprint,
+    fabric_for,
     get_rng,
     read_checkpoint,
     seed_all,
@@ -529,11 +530,7 @@ def train(
     for name, network in (("G", G), ("D", D)):
         if not _trainable(network):
             raise ValueError(f"{name} must have parameters that can be trained, got none")
-    if fabric is None:
-        device = next(G.parameters()).device
-        fabric = Fabric(
-            accelerator=device.type, devices=1 if device.index is None else [device.index]
-        )
+    fabric = fabric_for(G, fabric)
     numbers = {"steps": steps, "batch_size": batch_size, "k": k}
     numbers |= {"log_every": log_every, "save_every": save_every}
     for name, number in numbers.items():
@@ -542,7 +539,7 @@ def train(
     fabric.to_device(G)
     fabric.to_device(D)
     _check_moves(k, loss, simultaneous, same_samples, lambda_l1, ema, ema_power)
-    _check(G, D, x, y, simultaneous, jitter, fabric)
+    _check(G, D, x, y, simultaneous, jitter)
     _check_schedulers(schedulers)
     if cuda_graph:
         _check_cuda_graph(fabric)
@@ -668,12 +665,7 @@ def _check_moves(k, loss, simultaneous, same_samples, lambda_l1, ema, ema_power)
         raise ValueError(f"ema_power must be at least 0, got {ema_power}")
 
 
-def _check(G, D, x, y, simultaneous, jitter, fabric) -> None:
-    if fabric.strategy.precision.precision not in ("32-true", "bf16-mixed"):
-        raise ValueError(
-            "fabric must have precision '32-true' or 'bf16-mixed', got "
-            f"{fabric.strategy.precision.precision!r} (for float64, make G and D double)"
-        )
+def _check(G, D, x, y, simultaneous, jitter) -> None:
     if not hasattr(G, "noise"):
         raise ValueError("G must have an attribute noise: a ganlib.Noise, or None if it takes no z")
     known = isinstance(x, Tensor | ImageFiles)
@@ -708,7 +700,9 @@ def _check(G, D, x, y, simultaneous, jitter, fabric) -> None:
         n = 2
         ends = None if y is None else torch.stack([y[0], y[-1]]).to(like.device)
         first = () if y is None else (as_condition(ends, like.dtype),)
-        fake = G(None if G.noise is None else G.noise(n, like), *first)
+        z = None if G.noise is None else G.noise(n, like)
+        _check_takes(G, z, *first)
+        fake = G(z, *first)
         if fake.shape[1:] != x.shape[1:]:
             raise ValueError(
                 f"G's samples must have the shape of x, {tuple(x.shape[1:])}, "
@@ -721,6 +715,7 @@ def _check(G, D, x, y, simultaneous, jitter, fabric) -> None:
             )
         if simultaneous and not _judges_each_alone(D, torch.rand_like(fake), first):
             raise ValueError(
+        _check_takes(D, fake, *first)
                 "D must give each sample one logit, of that sample alone, when the players move "
                 f"simultaneously; got logits of shape {tuple(logits.shape)}"
                 f"{' that depend on other samples' if logits.numel() == n else ''}"
@@ -734,6 +729,16 @@ def _judges_each_alone(D: nn.Module, x: Tensor, y: tuple) -> bool:
     logits = copy.deepcopy(D).train()(x, *y)  # a copy: batch norm keeps count of what it saw
     if logits.numel() != len(x):
         return False
+def _check_takes(player: nn.Module, first: Tensor | None, *y: Tensor) -> None:
+    """Refuse a condition for a player without one, and the lack of it for one with it."""
+    try:
+        signature(player.forward).bind(first, *y)
+    except TypeError as error:
+        raise ValueError(
+            f"y must be {'left out' if y else 'given'} for a {type(player).__name__}: {error}"
+        ) from error
+
+
     (by_x,) = torch.autograd.grad(logits.flatten()[0], [x], materialize_grads=True)
     return not by_x[1:].any()
 

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 
-from ganlib.rivals.rival import Rival, affine, check_positive, draw, flat
+from ganlib.networks import check_positive
+from ganlib.rivals.rival import Rival, affine, draw, flat
 
 __all__ = ["DBN", "RBM"]
 

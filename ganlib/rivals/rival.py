@@ -25,6 +25,7 @@ from ganlib.checkpoints import (
     check_out,
     describe,
     describe_optimizer,
+    fabric_for,
     fingerprint,
     get_rng,
     read_checkpoint,
@@ -33,9 +34,9 @@ from ganlib.checkpoints import (
     write_whole,
 )
 from ganlib.data import derive_seed, minibatches, to_float
-from ganlib.networks import own_random_state, save_network
+from ganlib.networks import check_positive, own_random_state, save_network
 
-__all__ = ["Course", "Rival", "affine", "check_positive", "draw", "flat"]
+__all__ = ["Course", "Rival", "affine", "draw", "flat"]
 
 
 def affine(x: Tensor, W: Tensor, b: Tensor) -> Tensor:
@@ -60,13 +61,6 @@ def draw(p: Tensor) -> Tensor:
 def flat(x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """(N, ...) images, uint8 or float in [0, 1], as (N, I) floats."""
     return to_float(x, dtype).flatten(1)
-
-
-def check_positive(**numbers: int) -> None:
-    """Refuse numbers of units, steps or chains below 1."""
-    for name, number in numbers.items():
-        if number < 1:
-            raise ValueError(f"{name} must be at least 1, got {number}")
 
 
 class Rival(nn.Module, ABC):
@@ -199,12 +193,7 @@ class Rival(nn.Module, ABC):
                 of a run with other settings.
             FloatingPointError: The loss or a weight is no longer finite. Files saved before stay.
         """
-        like = next(self.parameters())
-        if fabric is None:
-            device = like.device
-            fabric = Fabric(
-                accelerator=device.type, devices=1 if device.index is None else [device.index]
-            )
+        fabric = fabric_for(self, fabric)
         _check(self, x, steps, fabric)
         check_positive(batch_size=batch_size, log_every=log_every, save_every=save_every)
         fabric.to_device(self)
@@ -368,11 +357,6 @@ class Course:
 def _check(model: Rival, x: Tensor, steps: Sequence[int], fabric: Fabric) -> None:
     if fabric.world_size > 1:
         raise ValueError(f"fabric must have one process, got {fabric.world_size}")
-    if fabric.strategy.precision.precision not in ("32-true", "bf16-mixed"):
-        raise ValueError(
-            "fabric must have precision '32-true' or 'bf16-mixed', got "
-            f"{fabric.strategy.precision.precision!r}"
-        )
     if not isinstance(x, Tensor) or not (x.dtype == torch.uint8 or x.dtype.is_floating_point):
         got = x.dtype if isinstance(x, Tensor) else type(x).__name__
         raise ValueError(f"x must be a tensor of uint8 or floats, got {got}")
