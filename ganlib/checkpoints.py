@@ -28,6 +28,7 @@ __all__ = [
     "fabric_for",
     "fingerprint",
     "get_rng",
+    "probe",
     "read_checkpoint",
     "seed_all",
     "set_rng",
@@ -39,7 +40,6 @@ GENERATOR = "generator.safetensors"  #: The file beside it that is all sampling 
 FORMAT = 1  #: Of a checkpoint; raised whenever an older ganlib could not read the new one.
 
 
-# Files --------------------------------------------------------------------------------------------
 # Devices ------------------------------------------------------------------------------------------
 
 
@@ -62,6 +62,7 @@ def fabric_for(network: nn.Module, fabric: Fabric | None) -> Fabric:
     return fabric
 
 
+# Files --------------------------------------------------------------------------------------------
 
 
 def check_out(out: str | os.PathLike, network: nn.Module) -> None:
@@ -110,6 +111,7 @@ def read_checkpoint(path: Path, settings: dict, later: dict | None = None) -> di
     Raises:
         ValueError: The checkpoint is damaged, comes from a newer ganlib, or belongs to a run with
             other settings.
+        OSError, MemoryError: The file cannot be read here and now, which says nothing against it.
     """
     raw = io.BytesIO(path.read_bytes())
     try:
@@ -137,7 +139,6 @@ def read_checkpoint(path: Path, settings: dict, later: dict | None = None) -> di
     return state
 
 
-        OSError, MemoryError: The file cannot be read here and now, which says nothing against it.
 # Settings, as texts to compare --------------------------------------------------------------------
 
 
@@ -163,6 +164,30 @@ def fingerprint(data: Tensor | ImageFiles) -> str:
     array = data.detach().cpu().contiguous()
     digest = hashlib.sha256(array.view(torch.uint8).numpy()).hexdigest()
     return f"{tuple(data.shape)} {data.dtype} {digest[:16]}"
+
+
+def probe(name: str, rule: Callable[[int], object]) -> list:
+    """What a schedule gives at steps 1, 10, ..., 10⁶, which tells it from another.
+
+    They are the same for a run of any length, so that a longer one can go on.
+
+    Args:
+        name: Of the argument, for the error.
+        rule: step → hyper-parameters.
+
+    Raises:
+        ValueError: It gives nothing at one of these steps.
+    """
+    values = []
+    for step in (10**n for n in range(7)):
+        try:
+            values.append(rule(step))
+        except Exception as error:
+            raise ValueError(
+                f"{name} must give values for every step, also after the last, got "
+                f"{type(error).__name__} at step {step}: {error}"
+            ) from error
+    return values
 
 
 def _differences(saved: dict, asked: dict) -> list[str]:

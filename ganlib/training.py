@@ -35,6 +35,7 @@ from ganlib.checkpoints import (
     fabric_for,
     get_rng,
     read_checkpoint,
+    probe,
     seed_all,
     set_rng,
     write_whole,
@@ -615,7 +616,8 @@ class Schedule:
 
     Args:
         optimizer: Whose hyper-parameters to set.
-        rule: step → {"lr": ..., "momentum": ...}; step 0 is set at once.
+        rule: step → {"lr": ..., "momentum": ...}; step 0 is set at once. It is asked for steps
+            after the last one, too: those tell the schedule from another when a run goes on.
 
     Raises:
         ValueError: The rule sets what the optimiser does not have.
@@ -776,6 +778,6 @@ def _trainable(network: nn.Module) -> list[nn.Parameter]:
 def _describe_scheduler(scheduler) -> str:
     """Its state before the first step, and the values of its functions at some steps."""
     rules = [getattr(scheduler, "rule", None), *getattr(scheduler, "lr_lambdas", [])]
-    values = [rule(10**n) for rule in rules if rule is not None for n in range(7)]
+    values = [value for rule in rules if rule is not None for value in probe("schedulers", rule)]
     state = re.sub(r" at 0x[0-9a-f]+", "", repr(scheduler.state_dict()))
     return f"{type(scheduler).__name__} {state} {values}"

@@ -169,6 +169,10 @@ def test_half_precision_goes_nearly_the_same_way(name):
         ({"log_every": 0}, "log_every must be at least 1, got 0"),
         ({"schedule": lambda step: {"speed": 1}}, "schedule must set what SGD has, got speed"),
         (
+            {"schedule": lambda step: {"lr": ([0.1] * 50)[step]}},
+            "schedule must give values for every step, also after the last, got IndexError at",
+        ),
+        (
             {"fabric": cpu("bf16-true")},
             "must have precision '32-true' or",
         ),

@@ -877,6 +877,21 @@ def test_a_precision_that_needs_a_loss_scale_is_refused():
         play(fabric=fabric)
 
 
+def test_a_schedule_that_ends_with_the_run_is_refused_before_any_work():
+    """A resumed run is known by what its schedules give far beyond the end."""
+    rates = [0.1] * 50
+    schedules = [
+        lambda optimizer: ganlib.Schedule(optimizer, lambda step: {"lr": rates[step]}),
+        lambda optimizer: torch.optim.lr_scheduler.LambdaLR(optimizer, rates.__getitem__),
+    ]
+    for schedule in schedules:
+        G, D = make()
+        optimizer = torch.optim.SGD(G.parameters(), lr=0.1)
+        options = {"optimizer_G": optimizer, "schedulers": [schedule(optimizer)]}
+        with pytest.raises(ValueError, match=r"schedulers must .* got IndexError at step 100: "):
+            ganlib.train(G, D, X, steps=20, batch_size=8, **options)
+
+
 # Precision and processes -------------------------------------------------------------------------
 
 

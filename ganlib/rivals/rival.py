@@ -28,6 +28,7 @@ from ganlib.checkpoints import (
     fabric_for,
     fingerprint,
     get_rng,
+    probe,
     read_checkpoint,
     seed_all,
     set_rng,
@@ -176,7 +177,7 @@ class Rival(nn.Module, ABC):
             optimizer: Makes the optimiser of a part from its parameters, for example
                 `functools.partial(torch.optim.SGD, lr=0.1)`.
             schedule: Step of a part, from 0 → hyper-parameters of its optimiser, such as
-                {"lr": ..., "momentum": ...}.
+                {"lr": ..., "momentum": ...}; defined for every step, also after the last one.
             batch_size: Images in a step.
             seed: Of the shuffles and of all that is drawn.
             fabric: Device and precision, one process; where the model is, in float32, without it.
@@ -258,7 +259,7 @@ class Course:
             "steps": str(list(steps[:-1])),
             "batch_size": batch_size,
             "optimizer": describe_optimizer(self.optimizer),
-            "schedule": str([rule(10**n) for n in range(7)]),
+            "schedule": str(probe("schedule", rule)),
             "seed": seed,
             "precision": fabric.strategy.precision.precision,
         }
