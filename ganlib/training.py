@@ -12,6 +12,7 @@ import re
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
+from inspect import signature
 from numbers import Integral
 from pathlib import Path
 from types import SimpleNamespace
@@ -659,12 +660,12 @@ def _check_moves(k, loss, simultaneous, same_samples, lambda_l1, ema, ema_power)
         raise ValueError("same_samples must be False when the players move simultaneously")
     if same_samples and k != 1:
         raise ValueError(f"k must be 1 when the players move on the same samples, got {k}")
-    if not lambda_l1 >= 0:
-        raise ValueError(f"lambda_l1 must be at least 0, got {lambda_l1}")
+    if not 0 <= lambda_l1 < math.inf:
+        raise ValueError(f"lambda_l1 must be at least 0 and finite, got {lambda_l1}")
     if ema is not None and not 0 <= ema < 1:
         raise ValueError(f"ema must be None or in [0, 1), got {ema}")
     if not 0 <= ema_power < math.inf:
-        raise ValueError(f"ema_power must be at least 0, got {ema_power}")
+        raise ValueError(f"ema_power must be at least 0 and finite, got {ema_power}")
 
 
 def _check(G, D, x, y, simultaneous, jitter) -> None:
@@ -714,10 +715,10 @@ def _check(G, D, x, y, simultaneous, jitter) -> None:
         if logits.shape[:1] != (n,):
             raise ValueError(
                 f"D's logits must have a shape that starts with N = {n}, got {tuple(logits.shape)}"
+        _check_takes(D, fake, *first)
             )
         if simultaneous and not _judges_each_alone(D, torch.rand_like(fake), first):
             raise ValueError(
-        _check_takes(D, fake, *first)
                 "D must give each sample one logit, of that sample alone, when the players move "
                 f"simultaneously; got logits of shape {tuple(logits.shape)}"
                 f"{' that depend on other samples' if logits.numel() == n else ''}"
@@ -738,6 +739,13 @@ def _check_takes(player: nn.Module, first: Tensor | None, *y: Tensor) -> None:
     except TypeError as error:
         raise ValueError(
             f"y must be {'left out' if y else 'given'} for a {type(player).__name__}: {error}"
+@torch.enable_grad()
+def _judges_each_alone(D: nn.Module, x: Tensor, y: tuple) -> bool:
+    """Whether D in training mode makes one logit of each sample, without looking at others."""
+    x = x.detach().clone().requires_grad_()
+    logits = copy.deepcopy(D).train()(x, *y)  # a copy: batch norm keeps count of what it saw
+    if logits.numel() != len(x):
+        return False
         ) from error
 
 

@@ -813,10 +813,12 @@ def without_noise():
         ({"simultaneous": True, "same_samples": True}, "same_samples must be False when"),
         ({"jitter": True}, r"jitter needs images x \(N, C, H, W\), got \(40, 3\)"),
         ({"loss": "wasserstein"}, "loss must be one of minimax, non_saturating, got 'wasserstein'"),
-        ({"lambda_l1": -1.0}, "lambda_l1 must be at least 0"),
-        ({"lambda_l1": float("nan")}, "lambda_l1 must be at least 0"),
+        ({"lambda_l1": -1.0}, "lambda_l1 must be at least 0 and finite, got -1.0"),
+        ({"lambda_l1": float("nan")}, "lambda_l1 must be at least 0 and finite, got nan"),
+        ({"lambda_l1": float("inf")}, "lambda_l1 must be at least 0 and finite, got inf"),
         ({"ema": 1.0}, r"ema must be None or in \[0, 1\), got 1.0"),
-        ({"ema_power": -1}, "ema_power must be at least 0, got -1"),
+        ({"ema_power": -1}, "ema_power must be at least 0 and finite, got -1"),
+        ({"ema_power": float("inf")}, "ema_power must be at least 0 and finite, got inf"),
         ({"batch_size": 41}, r"batch_size must be from 1 to 40 \(the data\), got 41"),
         ({"batch_size": 0}, "batch_size must be a whole number of at least 1, got 0"),
         ({"batch_size": 8.0}, "batch_size must be a whole number of at least 1, got 8.0"),
@@ -846,6 +848,15 @@ def test_bad_arguments_are_refused_by_name(options, message):
         ganlib.train(G, D, **options)
 
 
+        ({"y": torch.rand(40, 1)}, "y must be left out for a MLPGenerator: too many positional"),
+        (
+            {"players": (make()[0], Conditional(4, 1))},
+            "y must be given for a Conditional: missing a required argument: 'y'",
+        ),
+        (
+            {"players": (Conditional(4, 3, ganlib.Noise(2)), make()[1])},
+            "y must be given for a Conditional: missing a required argument: 'y'",
+        ),
 def test_a_schedule_of_what_the_optimiser_lacks_is_refused():
     adam = torch.optim.Adam(make()[0].parameters())
     with pytest.raises(ValueError, match="rule must set what Adam has, got momentum"):
