@@ -298,10 +298,11 @@ class Game:
         """Write `checkpoint.pt` and `generator.safetensors`, each whole or not at all.
 
         Raises:
-            FloatingPointError: A weight is not a finite number; the files stay as they are.
+            FloatingPointError: A weight, or what a norm keeps of the minibatches, is not a finite
+                number; the files stay as they are.
         """
-        weights = [*self.parameters["G"], *self.parameters["D"]]
-        if not torch.stack([w.detach().isfinite().all() for w in weights]).all():
+        weights = [*self.G.state_dict().values(), *self.D.state_dict().values()]
+        if not torch.stack([weight.isfinite().all() for weight in weights]).all():
             raise FloatingPointError(
                 f"a weight became infinite or NaN by step {self.step}: the game has diverged, and "
                 f"{folder} was left as it is. A lower learning rate is the first thing to try."

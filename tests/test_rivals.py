@@ -248,3 +248,11 @@ def test_divergence_is_told_and_leaves_the_files(tmp_path):
     with pytest.raises(FloatingPointError, match="training has diverged"):
         fit("cae", out=tmp_path, steps=(8, 13), on_log=spoil)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_particles_that_are_not_finite_are_not_saved(tmp_path):
+    course = fit("persistent dbn")
+    next(course.model.buffers())[0] = float("nan")
+    with pytest.raises(FloatingPointError, match="a weight became infinite or NaN by step 17"):
+        course.save(tmp_path)
+    assert not list(tmp_path.iterdir())

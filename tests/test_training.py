@@ -746,6 +746,19 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_statistics_that_are_not_finite_are_not_saved(tmp_path):
+    def poison(game):
+        if game.step == 6:
+            game.D[1].running_var[0] = float("inf")
+
+    G, _ = make()
+    D = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
+    options = {"steps": 20, "batch_size": 8, "log_every": 3, "save_every": 3}
+    with pytest.raises(FloatingPointError, match="a weight became infinite or NaN by step 6"):
+        ganlib.train(G, D, X, on_log=poison, out=tmp_path, **options)
+    assert torch.load(tmp_path / CHECKPOINT, weights_only=True)["step"] == 3
+
+
 def test_an_interrupt_finishes_the_step_and_saves(tmp_path, number):
     handler = signal.getsignal(number)
     step = training.Game.play_step

@@ -308,7 +308,8 @@ class Course:
         Raises:
             FloatingPointError: A weight is not a finite number; the files stay as they are.
         """
-        if not all(weight.isfinite().all() for weight in self.model.parameters()):
+        weights = self.model.state_dict()
+        if not all(weight.isfinite().all() for weight in weights.values()):
             raise FloatingPointError(
                 f"a weight became infinite or NaN by step {self.step}: the training has diverged, "
                 f"and {folder} was left as it is. A lower learning rate is the first thing to try."
@@ -317,7 +318,7 @@ class Course:
             "format": FORMAT,
             "settings": self.settings,
             "step": self.step,
-            "model": self.model.state_dict(),
+            "model": weights,
             "optimizer": self.optimizer.state_dict(),
             "history": {
                 name: torch.tensor(values, dtype=torch.float64)
