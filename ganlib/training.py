@@ -429,10 +429,12 @@ class _Graphs:
                 begin()
                 self.move(x, y)
         except RuntimeError as error:
-            error.add_note(
-                "cuda_graph=True needs players that never wait for a number from the device, such "
-                "as .item() or an `if` on a tensor, and that use the same shapes in every step."
-            )
+            if "captur" in str(error).lower():  # not out of memory, nor shapes that do not fit
+                error.add_note(
+                    "cuda_graph=True needs players that never wait for a number from the device, "
+                    "such as .item() or an `if` on a tensor, and that use the same shapes in every "
+                    "step."
+                )
             raise
         finally:
             game.optimizer_G, game.optimizer_D = optimizers

@@ -1,8 +1,9 @@
 """A stand-in for CUDA graphs on the CPU: notes operators, and does them again on the same memory.
 
-What it cannot tell: whether the driver takes the kernels. What it can: whether a move does all of
-its work by operators that a graph would hold, none of which waits for a number from the device, and
-whether what Python does once more in every step is done outside.
+What it cannot tell: whether the driver takes the kernels; nor, as it holds every tensor alive,
+whether a graph reads memory that was freed and given to another. What it can: whether a move does
+all of its work by operators that a graph would hold, none of which waits for a number from the
+device, and whether what Python does once more in every step is done outside.
 """
 
 from contextlib import contextmanager, nullcontext
@@ -12,7 +13,26 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-WAITS = {"aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::lift_fresh"}
+WAITS = {
+    "aten::_local_scalar_dense",
+    "aten::_unique2",
+    "aten::bincount",
+    "aten::equal",
+    "aten::lift_fresh",
+    "aten::masked_select",
+    "aten::nonzero",
+}
+
+
+def waits(name: str, args: tuple) -> bool:
+    """Whether an operator waits for a number from a device: a mask picks it does not know how many.
+
+    Args:
+        name: Of the operator.
+        args: What it is called with.
+    """
+    masks = args[1] if name == "aten::index" else ()
+    return name in WAITS or any(mask is not None and mask.dtype == torch.bool for mask in masks)
 
 
 class Tape(TorchDispatchMode):
@@ -27,7 +47,7 @@ class Tape(TorchDispatchMode):
 
     def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
         name = operator._schema.name
-        if name in WAITS:
+        if waits(name, args):
             raise RuntimeError(f"{name} is not permitted when a stream is capturing")
         outcome = operator(*args, **(kwargs or {}))
         self.calls.append((operator, args, kwargs or {}, outcome))
@@ -68,7 +88,7 @@ class Stream:
 
 def stand_in(monkeypatch):
     """From now on `torch.cuda` is played by the tape."""
-    Tape.replays = 0
+    Tape.replays, Tape.buffers = 0, ()
     for name, value in {
         "CUDAGraph": Tape,
         "graph": taping,

@@ -9,6 +9,7 @@ import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from types import SimpleNamespace
 from unittest import mock
 
 import pytest
@@ -745,7 +746,6 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path):
     assert torch.load(tmp_path / CHECKPOINT, weights_only=True)["step"] == 3
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_statistics_that_are_not_finite_are_not_saved(tmp_path):
     def poison(game):
         if game.step == 6:
@@ -759,6 +759,7 @@ def test_statistics_that_are_not_finite_are_not_saved(tmp_path):
     assert torch.load(tmp_path / CHECKPOINT, weights_only=True)["step"] == 3
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_finishes_the_step_and_saves(tmp_path, number):
     handler = signal.getsignal(number)
     step = training.Game.play_step
@@ -847,6 +848,15 @@ def without_noise():
         ({"x": X[:0], "y": X[:0]}, r"x must hold data, got \(0, 3\)"),
         ({"x": torch.rand(40, 4)}, r"G's samples must have the shape of x, \(4,\), got \(3,\)"),
         ({"y": torch.rand(39, 1)}, "y must have one condition for each of the 40 x, got 39"),
+        ({"y": torch.rand(40, 1)}, "y must be left out for a MLPGenerator: too many positional"),
+        (
+            {"players": (make()[0], Conditional(4, 1))},
+            "y must be given for a Conditional: missing a required argument: 'y'",
+        ),
+        (
+            {"players": (Conditional(4, 3, ganlib.Noise(2)), make()[1])},
+            "y must be given for a Conditional: missing a required argument: 'y'",
+        ),
         ({"players": without_noise()}, "G must have an attribute noise"),
         (
             {"players": (make()[0], nn.Sequential(nn.Linear(3, 2), nn.Flatten(0)))},
@@ -861,19 +871,25 @@ def test_bad_arguments_are_refused_by_name(options, message):
         ganlib.train(G, D, **options)
 
 
-        ({"y": torch.rand(40, 1)}, "y must be left out for a MLPGenerator: too many positional"),
-        (
-            {"players": (make()[0], Conditional(4, 1))},
-            "y must be given for a Conditional: missing a required argument: 'y'",
-        ),
-        (
-            {"players": (Conditional(4, 3, ganlib.Noise(2)), make()[1])},
-            "y must be given for a Conditional: missing a required argument: 'y'",
-        ),
 def test_a_schedule_of_what_the_optimiser_lacks_is_refused():
     adam = torch.optim.Adam(make()[0].parameters())
     with pytest.raises(ValueError, match="rule must set what Adam has, got momentum"):
         ganlib.Schedule(adam, lambda step: {"momentum": 0.5})
+
+
+def test_a_schedule_that_ends_with_the_run_is_refused_before_any_work():
+    """A resumed run is known by what its schedules give far beyond the end."""
+    rates = [0.1] * 50
+    schedules = [
+        lambda optimizer: ganlib.Schedule(optimizer, lambda step: {"lr": rates[step]}),
+        lambda optimizer: torch.optim.lr_scheduler.LambdaLR(optimizer, rates.__getitem__),
+    ]
+    for schedule in schedules:
+        G, D = make()
+        optimizer = torch.optim.SGD(G.parameters(), lr=0.1)
+        options = {"optimizer_G": optimizer, "schedulers": [schedule(optimizer)]}
+        with pytest.raises(ValueError, match=r"schedulers must .* got IndexError at step 100: "):
+            ganlib.train(G, D, X, steps=20, batch_size=8, **options)
 
 
 def test_a_config_that_cannot_be_written_is_refused_before_any_work(tmp_path):
@@ -899,21 +915,6 @@ def test_a_precision_that_needs_a_loss_scale_is_refused():
     fabric = Fabric(accelerator="cpu", devices=1, precision="64-true")
     with pytest.raises(ValueError, match="fabric must have precision '32-true' or 'bf16-mixed'"):
         play(fabric=fabric)
-
-
-def test_a_schedule_that_ends_with_the_run_is_refused_before_any_work():
-    """A resumed run is known by what its schedules give far beyond the end."""
-    rates = [0.1] * 50
-    schedules = [
-        lambda optimizer: ganlib.Schedule(optimizer, lambda step: {"lr": rates[step]}),
-        lambda optimizer: torch.optim.lr_scheduler.LambdaLR(optimizer, rates.__getitem__),
-    ]
-    for schedule in schedules:
-        G, D = make()
-        optimizer = torch.optim.SGD(G.parameters(), lr=0.1)
-        options = {"optimizer_G": optimizer, "schedulers": [schedule(optimizer)]}
-        with pytest.raises(ValueError, match=r"schedulers must .* got IndexError at step 100: "):
-            ganlib.train(G, D, X, steps=20, batch_size=8, **options)
 
 
 # Precision and processes -------------------------------------------------------------------------
@@ -1305,19 +1306,52 @@ def test_recorded_moves_take_the_classes_of_each_step(tape, monkeypatch):
 
     plain, recorded = both_ways(players, X, torch.arange(40) % 5, batch_size=8, simultaneous=True)
     assert bits(recorded) == bits(plain)
+    assert tape.replays == 3 * (9 - 3)
 
 
-def test_a_player_that_waits_for_the_device_cannot_be_recorded(tape):
+@pytest.mark.parametrize(
+    ("operator", "look"),
+    [
+        ("_local_scalar_dense", lambda x: 1 if x.mean() < 9 else 2),
+        ("equal", lambda x: 1 if torch.equal(x, x) else 2),
+        ("index", lambda x: x[x < 9].mean()),
+        ("nonzero", lambda x: x.nonzero().sum()),
+        ("_unique2", lambda x: x.detach().unique().sum()),
+        ("bincount", lambda x: x.flatten().relu().long().bincount().sum()),
+    ],
+)
+def test_a_player_that_waits_for_the_device_cannot_be_recorded(tape, operator, look):
     G, D = make()
-    D.forward = lambda x: D.layers(x) if x.mean() < 9 else x
-    with pytest.raises(RuntimeError, match="_local_scalar_dense is not permitted") as caught:
+    D.forward = lambda x: D.layers(x) * look(x)
+    with pytest.raises(RuntimeError, match=f"aten::{operator} is not permitted") as caught:
         ganlib.train(G, D, X, steps=9, batch_size=8, cuda_graph=True)
     assert "never wait for a number" in caught.value.__notes__[0]
+
+
+def test_an_index_of_whole_numbers_can_be_recorded(tape):
+    G, D = make()
+    D.forward = lambda x: D.layers(x[torch.arange(len(x)), :])
+    ganlib.train(G, D, X, steps=9, batch_size=8, cuda_graph=True)
+    assert tape.replays
+
+
+def test_other_failures_while_recording_say_nothing_of_waiting(tape, monkeypatch):
+    def full(self, *_):
+        raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(tape, "__torch_dispatch__", full)
+    with pytest.raises(RuntimeError, match="out of memory") as caught:
+        ganlib.train(*make(), X, steps=9, batch_size=8, cuda_graph=True)
+    assert not hasattr(caught.value, "__notes__")
 
 
 def test_a_cuda_graph_needs_one_process_on_a_gpu():
     with pytest.raises(ValueError, match=r"cuda_graph must be False .* got 1 on cpu"):
         play(cuda_graph=True)
+    gpu = torch.device("cuda")
+    training._check_cuda_graph(SimpleNamespace(device=gpu, world_size=1))
+    with pytest.raises(ValueError, match=r"cuda_graph must be False .* got 2 on cuda"):
+        training._check_cuda_graph(SimpleNamespace(device=gpu, world_size=2))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
