@@ -32,11 +32,11 @@ from ganlib.checkpoints import (
     check_out,
     describe,
     describe_optimizer,
-    fingerprint,
     fabric_for,
+    fingerprint,
     get_rng,
-    read_checkpoint,
     probe,
+    read_checkpoint,
     seed_all,
     set_rng,
     write_whole,
@@ -477,9 +477,10 @@ def train(
     """Play the game of Goodfellow et al. (2014), Algorithm 1, in any of the book's versions.
 
     G and D are trained in place. If `out` holds a checkpoint of the same run, the game goes on
-    from there and ends, on a CPU, in the same bits as if it had never stopped. Ctrl-C (or SIGTERM)
-    finishes the step, saves to `out` and raises KeyboardInterrupt. The caller's random state is
-    left as it was; two games in two threads at once would disturb each other's.
+    from there and ends, on a CPU, in the same bits as if it had never stopped. Only the history of
+    a run made longer keeps the entry at its earlier end, also where `log_every` does not divide it.
+    Ctrl-C (or SIGTERM) finishes the step, saves to `out` and raises KeyboardInterrupt. The caller's
+    random state is left as it was; two games in two threads at once would disturb each other's.
 
     pix2pix (Isola et al., 2017) plays with `same_samples`, `jitter`, batch size 1 and λ = 100 on
     images in [−1, 1]. Between images in [0, 1], L1 is half of that: `lambda_l1=200` is the same
@@ -714,11 +715,11 @@ def _check(G, D, x, y, simultaneous, jitter) -> None:
                 f"G's samples must have the shape of x, {tuple(x.shape[1:])}, "
                 f"got {tuple(fake.shape[1:])}"
             )
+        _check_takes(D, fake, *first)
         logits = D(fake, *first)
         if logits.shape[:1] != (n,):
             raise ValueError(
                 f"D's logits must have a shape that starts with N = {n}, got {tuple(logits.shape)}"
-        _check_takes(D, fake, *first)
             )
         if simultaneous and not _judges_each_alone(D, torch.rand_like(fake), first):
             raise ValueError(
@@ -728,13 +729,6 @@ def _check(G, D, x, y, simultaneous, jitter) -> None:
             )
 
 
-@torch.enable_grad()
-def _judges_each_alone(D: nn.Module, x: Tensor, y: tuple) -> bool:
-    """Whether D in training mode makes one logit of each sample, without looking at others."""
-    x = x.detach().clone().requires_grad_()
-    logits = copy.deepcopy(D).train()(x, *y)  # a copy: batch norm keeps count of what it saw
-    if logits.numel() != len(x):
-        return False
 def _check_takes(player: nn.Module, first: Tensor | None, *y: Tensor) -> None:
     """Refuse a condition for a player without one, and the lack of it for one with it."""
     try:
@@ -742,6 +736,9 @@ def _check_takes(player: nn.Module, first: Tensor | None, *y: Tensor) -> None:
     except TypeError as error:
         raise ValueError(
             f"y must be {'left out' if y else 'given'} for a {type(player).__name__}: {error}"
+        ) from error
+
+
 @torch.enable_grad()
 def _judges_each_alone(D: nn.Module, x: Tensor, y: tuple) -> bool:
     """Whether D in training mode makes one logit of each sample, without looking at others."""
@@ -749,9 +746,6 @@ def _judges_each_alone(D: nn.Module, x: Tensor, y: tuple) -> bool:
     logits = copy.deepcopy(D).train()(x, *y)  # a copy: batch norm keeps count of what it saw
     if logits.numel() != len(x):
         return False
-        ) from error
-
-
     (by_x,) = torch.autograd.grad(logits.flatten()[0], [x], materialize_grads=True)
     return not by_x[1:].any()
 
