@@ -254,8 +254,9 @@ def reproduce(
     into images, L1 on the test pairs. "table1" runs all that the paper's Table 1 compares, and
     scores it by one protocol.
 
-    Writes RESULTS/RECIPE/metrics.json and pictures. Ctrl-C saves the run; the same command goes
-    on. Seeds may run side by side, one a process; a last call with all of them collects.
+    Writes RESULTS/RECIPE/metrics.json and pictures; other --data have a folder of their own beside
+    it. Ctrl-C saves the run; the same command goes on. Seeds may run side by side, one a process; a
+    last call with all of them collects.
     """
     numbers = seeds.split(",")
     if not all(number.strip().isdecimal() for number in numbers):

@@ -1,7 +1,8 @@
 """The full run of a recipe: train with several seeds, sample, score, draw, and write down how.
 
 What a run needs to go on lies in `runs/<recipe>/seed-<n>/`; what it measured goes to
-`results/<recipe>/`: metrics.json with the provenance of each number, and pictures.
+`results/<recipe>/`: metrics.json with the provenance of each number, and pictures. Other data than
+the recipe's have folders of their own.
 """
 
 import hashlib
@@ -19,9 +20,10 @@ from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
+from torch import Tensor
 
 from ganlib import plotting
-from ganlib.checkpoints import CHECKPOINT, GENERATOR, write_whole
+from ganlib.checkpoints import CHECKPOINT, GENERATOR, fingerprint, write_whole
 from ganlib.data import SPLITS, Data
 from ganlib.protocols import Chains, Likelihood, Pairs, models
 from ganlib.recipes import RECIPES, Recipe
@@ -69,7 +71,8 @@ def reproduce(
 
     Args:
         name: A recipe whose data have a validation and a test split.
-        data: Other data, by name or by path, for `Recipe.open`; they need the same splits.
+        data: Other data, by name or by path, for `Recipe.open`; they need the same splits. Their
+            runs and results go to `<name>-<data>-<checksum>`.
         seeds: One run each.
         runs: Folder of the runs, with their checkpoints.
         results: Folder of the results.
@@ -100,9 +103,11 @@ def reproduce(
         raise ValueError(f"cuda_graph must be False for {name}, which plays no game")
     if quick:
         recipe = _quick(recipe)
-    label = name + "-quick" * quick
     fabric = fabric or Fabric(devices=1)
     splits = {split: _moved(recipe.open(data, split), fabric) for split in SPLITS}
+    label = name + "-quick" * quick
+    if data is not None and data != recipe.data:
+        label += f"-{Path(data).resolve().stem}-{_checksum(splits)}"
     runs, results = Path(runs) / label, Path(results) / label
     protocol = _protocol(recipe, splits, runs)
     folders = {seed: runs / f"seed-{seed}" for seed in seeds}
@@ -146,7 +151,9 @@ def reproduce(
 def _quick(recipe: Recipe | RivalRecipe) -> Recipe | RivalRecipe:
     if isinstance(recipe, RivalRecipe):
         return recipe.quick()
-    return replace(recipe, **(QUICK_PAIRS if recipe.condition == "inputs" else QUICK))
+    changes = QUICK_PAIRS if recipe.condition == "inputs" else QUICK
+    first = recipe.first and replace(recipe.first, **changes)
+    return replace(recipe, first=first, **changes)
 
 
 def _protocol(recipe: Recipe | RivalRecipe, splits: dict[str, Data], folder: Path) -> Protocol:
@@ -163,11 +170,20 @@ def _scored(recipe: Recipe | RivalRecipe, game: Game | Course) -> tuple[str, str
     return best, "the means of 100 chains" if best == "chains" else f"the {best} generator"
 
 
+def _tensors(data: Data) -> dict[str, Tensor]:
+    tensors = {"images": data.images, "labels": data.labels, "inputs": data.inputs}
+    return {name: tensor for name, tensor in tensors.items() if tensor is not None}
+
+
 def _moved(data: Data, fabric: Fabric) -> Data:
     """The same data on the device."""
-    tensors = {"images": data.images, "labels": data.labels, "inputs": data.inputs}
-    there = {n: fabric.to_device(tensor) for n, tensor in tensors.items() if tensor is not None}
-    return replace(data, **there)
+    return replace(data, **{n: fabric.to_device(its) for n, its in _tensors(data).items()})
+
+
+def _checksum(splits: dict[str, Data]) -> str:
+    """Eight digits that tell these data from others."""
+    prints = [fingerprint(its) for data in splits.values() for its in _tensors(data).values()]
+    return hashlib.sha256("".join(prints).encode()).hexdigest()[:8]
 
 
 def _play(
@@ -181,15 +197,18 @@ def _play(
 ) -> tuple[Game | Course, dict]:
     """The game at its end, and what was noted on the way: where, how long, and the scores."""
     path = folder / "progress.json"
-    progress = {
-        "seconds": 0.0,  # without the scoring
+    here = {
         "processes": fabric.world_size,
         "precision": fabric.strategy.precision.precision,
         **provenance(fabric.device),
-        "curve": {},
     }
+    progress = {"seconds": 0.0, **here, "curve": {}}  # seconds without the scoring
     if (folder / CHECKPOINT).exists() and path.exists():
         progress = json.loads(path.read_text("utf-8"))
+    finished = path.exists() and str(recipe.steps) in progress["curve"]
+    latest = (progress.get("continued on") or [progress])[-1]
+    if not finished and any(latest.get(name) != here[name] for name in here):
+        progress.setdefault("continued on", []).append(here)
     started = time.perf_counter()
 
     def note_time() -> None:
@@ -213,7 +232,6 @@ def _play(
     every = max(1, recipe.steps // CURVE // log_every) * log_every
     options = {"seed": seed, "fabric": fabric, "on_log": watch, "save_every": every}
     options |= {"cuda_graph": True} if cuda_graph else {}
-    finished = path.exists() and str(recipe.steps) in progress["curve"]
     try:
         game = recipe.run(data=data, out=folder, **options)
     finally:
@@ -274,6 +292,10 @@ def command(
     precision = fabric.strategy.precision.precision
     source = [] if data is None else ["--data", str(data)]
     chosen = ["--seeds", ",".join(map(str, seeds))]
+    if fabric.world_size > 1:
+        nodes = fabric.strategy.num_nodes
+        chosen += ["--devices", str(fabric.world_size // nodes)]
+        chosen += ["--nodes", str(nodes)] if nodes > 1 else []
     chosen += ["--precision", precision] if precision != "32-true" else []
     flags = ["--cuda-graph"] * cuda_graph + ["--quick"] * quick
     return shlex.join(["ganlib", "reproduce", name, *source, *chosen, *flags])

@@ -2,9 +2,12 @@
 
 import hashlib
 import json
+import os
 import shutil
+import signal
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -221,7 +224,8 @@ def test_other_data_can_be_reproduced_with_and_are_named(tmp_path, monkeypatch):
     arguments = ["reproduce", "colour-quick", "--data", "my photos", "--seeds", "0"]
     done = CliRunner().invoke(main, [*arguments, "--accelerator", "cpu"])
     assert done.exit_code == 0, done.output
-    report = json.loads(Path("results/colour-quick/metrics.json").read_text())
+    (folder,) = Path("results").glob("colour-quick-my photos-????????")
+    report = json.loads((folder / "metrics.json").read_text())
     assert report["data"] == "my photos"
     assert report["command"] == "ganlib reproduce colour-quick --data 'my photos' --seeds 0"
     assert report["reference"]["the truth"]["pairs"] == 2
@@ -230,6 +234,86 @@ def test_other_data_can_be_reproduced_with_and_are_named(tmp_path, monkeypatch):
     done = CliRunner().invoke(main, ["reproduce", "digits", "--data", "no such folder"])
     assert done.exit_code == 1
     assert "no such folder" in done.output
+
+
+@pytest.fixture
+def brief(monkeypatch):
+    """Twenty steps of the recipe digits, of which little is measured."""
+    monkeypatch.setitem(ganlib.RECIPES, "digits", replace(ganlib.RECIPES["digits"], steps=20))
+    for name, function in {
+        "watch": lambda protocol, G: 0.0,
+        "measure": lambda protocol, game: {"averaged": {"score": {"mean": 0.0}}},
+        "reference": lambda protocol: {"images": len(protocol.train)},
+        "draw": lambda protocol, game, folder: None,
+    }.items():
+        monkeypatch.setattr(protocols.Likelihood, name, function)
+
+
+@pytest.mark.usefixtures("brief")
+def test_other_data_share_nothing_with_the_recipes_own(tmp_path):
+    """Neither what is kept of real images nor the results, also where folders have one name."""
+    places = {"runs": tmp_path / "runs", "results": tmp_path / "results"}
+    for data in (None, "digits"):
+        own = reproduction.reproduce("digits", data=data, seeds=[0], **places)
+        assert own["reference"] == {"images": len(ganlib.load("digits"))}
+    for n in (64, 65):
+        folder = tmp_path / str(n) / "mine"
+        for split in ("train", "validation", "test"):
+            (folder / split).mkdir(parents=True)
+            for number in range(n):
+                Image.new("L", (8, 8), number).save(folder / split / f"{number}.png")
+        other = reproduction.reproduce("digits", data=folder, seeds=[1], **places)
+        assert other["reference"] == {"images": n}
+    for where in places.values():
+        first, *others = sorted(path.name for path in where.iterdir())
+        assert first == "digits"
+        assert [name[:-8] for name in others] == ["digits-mine-"] * 2
+    report = json.loads((places["results"] / "digits" / "metrics.json").read_text())
+    assert report["data"] == "digits"
+
+
+def test_both_stages_of_a_quick_run_are_quick():
+    tfd = reproduction._quick(ganlib.RECIPES["tfd"])
+    assert (tfd.steps, tfd.first.steps) == (300, 300)
+    assert tfd.data == tfd.first.data == "digits"
+    assert reproduction._quick(ganlib.RECIPES["digits"]).first is None
+
+
+@pytest.mark.usefixtures("brief")
+def test_a_run_that_goes_on_elsewhere_says_where(tmp_path, monkeypatch):
+    places = {"runs": tmp_path / "runs", "results": tmp_path / "results"}
+    options = {"seeds": [0], **places}
+    play_step = ganlib.Game.play_step
+
+    def stopping(game):
+        os.kill(os.getpid(), signal.SIGINT)
+        play_step(game)
+
+    for chip in ("first", "first", "second"):  # a step on each
+        monkeypatch.setattr(ganlib.Game, "play_step", stopping)
+        monkeypatch.setattr(reproduction, "_processor", lambda device, its=chip: its)
+        with pytest.raises(KeyboardInterrupt, match="stopped after step"):
+            reproduction.reproduce("digits", **options)
+    monkeypatch.setattr(ganlib.Game, "play_step", play_step)
+    monkeypatch.setattr(reproduction, "_processor", lambda device: "third")
+    found = reproduction.reproduce("digits", **options)["seeds"]["0"]
+    assert found["hardware"] == "first"
+    assert [its["hardware"] for its in found["continued on"]] == ["second", "third"]
+    assert found["continued on"][0]["versions"] == found["versions"]
+    monkeypatch.setattr(reproduction, "_processor", lambda device: "where it is only collected")
+    assert reproduction.reproduce("digits", **options)["seeds"]["0"] == found
+
+
+def test_the_command_tells_of_several_processes():
+    def command(world_size, nodes):
+        precision = SimpleNamespace(precision="32-true")
+        strategy = SimpleNamespace(precision=precision, num_nodes=nodes)
+        fabric = SimpleNamespace(world_size=world_size, strategy=strategy)
+        return reproduction.command("digits", None, [0], False, False, fabric)
+
+    assert command(1, 1) == "ganlib reproduce digits --seeds 0"
+    assert command(4, 1) == "ganlib reproduce digits --seeds 0 --devices 4"
+    assert command(4, 2) == "ganlib reproduce digits --seeds 0 --devices 2 --nodes 2"
 
 
 @pytest.mark.parametrize("name", ["colour-quick", "facades-128"])
