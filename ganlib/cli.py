@@ -58,8 +58,15 @@ def _folder_option(name: str, help: str):
 
 def _check_devices(context, option, devices: str) -> str:
     if devices != "auto" and not devices.isdecimal():
-        raise ValueError(f"devices must be a number or auto, got {devices!r}")
+        raise click.BadParameter(f"must be a number or auto, got {devices!r}")
     return devices
+
+
+def _numbers(context, option, seeds: str) -> list[int]:
+    numbers = seeds.split(",")
+    if not all(number.strip().isdecimal() for number in numbers):
+        raise click.BadParameter(f"must be numbers with commas between them, got {seeds!r}")
+    return [int(number) for number in numbers]
 
 
 def _device_options(command):
@@ -240,7 +247,9 @@ def train(
 @main.command()
 @click.argument("recipe", type=click.Choice([*RECIPES, *RIVALS, TABLE]))
 @click.option("--data", help="Other data with the same splits: a name or a path.")
-@click.option("--seeds", default="0,1,2", show_default=True, help="One run each.")
+@click.option(
+    "--seeds", default="0,1,2", show_default=True, callback=_numbers, help="One run each."
+)
 @_folder_option("runs", "Folder of the runs; what is there goes on.")
 @_folder_option("results", "Folder of what was measured.")
 @_device_options
@@ -258,17 +267,13 @@ def reproduce(
     it. Ctrl-C saves the run; the same command goes on. Seeds may run side by side, one a process; a
     last call with all of them collects.
     """
-    numbers = seeds.split(",")
-    if not all(number.strip().isdecimal() for number in numbers):
-        raise ValueError(f"seeds must be numbers with commas between them, got {seeds!r}")
     if recipe == TABLE and data is not None:
         raise ValueError(f"data must be left out for {TABLE}, got {data!r}")
     fabric = _launch(accelerator, devices, nodes, precision)
     run = reproduce_table if recipe == TABLE else partial(reproduce_recipe, recipe, data=data)
-    folder = runs if recipe == TABLE else runs / (f"{recipe}-quick" if quick else recipe)
-    with _interruptible(folder):
+    with _interruptible(runs):
         report = run(
-            seeds=[int(number) for number in numbers],
+            seeds=seeds,
             runs=runs,
             results=results,
             fabric=fabric,
@@ -279,7 +284,8 @@ def reproduce(
         click.echo("\n".join(lines(report)))
     elif fabric.is_global_zero:
         score = report["score"]
-        click.echo(f"{recipe}: {score['mean']:.4g} {score['unit']}, mean over seeds {seeds}")
+        of = ",".join(map(str, seeds))
+        click.echo(f"{recipe}: {score['mean']:.4g} {score['unit']}, mean over seeds {of}")
 
 
 @main.command()
@@ -383,9 +389,11 @@ def _interruptible(folder: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as interrupt:
-        saved = any(folder.rglob(CHECKPOINT))
-        again = f"the same command goes on from {folder}" if saved else "nothing is saved yet"
-        click.echo(f"Interrupted ({interrupt or 'at once'}); {again}.", err=True)
+        click.echo(
+            f"Interrupted ({interrupt or 'at once'}); the same command goes on from what is saved "
+            f"in {folder}.",
+            err=True,
+        )
         sys.exit(INTERRUPTED)
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from functools import partial
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -196,7 +197,16 @@ def test_help_explains_every_option(command):
             1,
             "batch_size must be from",
         ),
-        (["train", "digits", "--out", "x", "--devices", "many"], 1, "devices must be"),
+        (
+            ["train", "digits", "--out", "x", "--devices", "many"],
+            2,
+            "Invalid value for '--devices': must be a number or auto, got 'many'",
+        ),
+        (
+            ["reproduce", "digits", "--seeds", "0;1"],
+            2,
+            "Invalid value for '--seeds': must be numbers with commas between them, got '0;1'",
+        ),
         (["sample", "no-such-run"], 2, "does not exist"),
         (["interpolate", ".", "--steps", "1"], 2, "1 is not in the range"),
         (["sample", "."], 1, "holds no generator.safetensors"),
@@ -295,6 +305,14 @@ def test_ctrl_c_saves_and_exits_with_130(tmp_path):
     assert "the same command goes on from" in errors
     state = torch.load(tmp_path / "run" / CHECKPOINT, weights_only=True)
     assert f"stopped after step {state['step']})" in errors
+
+
+def test_an_interrupted_table_points_to_its_runs(tmp_path, monkeypatch):
+    """Whatever else lies there: nothing is said of it."""
+    monkeypatch.setattr("ganlib.cli.reproduce_table", mock.Mock(side_effect=KeyboardInterrupt))
+    result = run("reproduce", "table1", "--runs", tmp_path, "--accelerator", "cpu")
+    assert result.exit_code == 130
+    assert result.output.endswith(f"goes on from what is saved in {tmp_path}.\n")
 
 
 def test_a_folder_can_be_streamed_to_the_same_weights(tmp_path):
