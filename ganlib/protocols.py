@@ -236,6 +236,7 @@ class Chains(Likelihood):
     ):
         super().__init__(splits, folder)
         self.choices, self.sigma = choices, sigma
+        self._chosen: dict[Rival, dict] = {}
         self.version = f"1: {CHAINS}, {BURN_IN}, {EVERY}, {SAMPLES}, {choices}, {sigma}"
 
     def watch(self, G: Rival, choice: dict | None = None) -> float:
@@ -251,10 +252,13 @@ class Chains(Likelihood):
         return parzen.score(chains.flatten(0, 1), images[:half], images[half : 2 * half]).mean
 
     def choose(self, model: Rival) -> dict:
-        """The choice by which `watch` sees the most nats."""
+        """The choice by which `watch` sees the most nats, made once for a model at its end."""
         if len(self.choices) == 1:
             return self.choices[0]
-        return max(self.choices, key=lambda choice: self.watch(model, choice))
+        if model not in self._chosen:
+            best = max(self.choices, key=lambda choice: self.watch(model, choice))
+            self._chosen[model] = best
+        return self._chosen[model]
 
     def measure(self, game: Course) -> dict:
         """The numbers of the model's chains."""

@@ -1,10 +1,12 @@
 """The rivals' recipes, and what `ganlib reproduce` measures and writes of them."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 from click.testing import CliRunner
+from PIL import Image
 
 import ganlib
 from ganlib import parzen, protocols, reproduction, rivals
@@ -49,6 +51,16 @@ def test_the_released_gsn_learns_from_validation_images_too():
     assert torch.equal(data.labels, torch.cat([train.labels, validation.labels]))
     assert torch.equal(recipe.open(split="test").images, ganlib.load("digits", "test").images)
     assert torch.equal(RIVALS["gsn"].quick().open().images, train.images)
+
+
+def test_the_released_gsn_learns_from_images_without_labels(tmp_path):
+    for split, n in {"train": 3, "validation": 2}.items():
+        (tmp_path / split).mkdir()
+        for number in range(n):
+            Image.new("L", (8, 8), number).save(tmp_path / split / f"{number}.png")
+    data = RIVALS["gsn-released"].open(tmp_path)
+    assert data.images.shape == (5, 1, 8, 8)
+    assert data.labels is None
 
 
 def test_a_seed_gives_the_same_weights_and_another_gives_others():
@@ -116,6 +128,16 @@ def test_reproduce_measures_the_chains(name, few, tmp_path, monkeypatch):
     monkeypatch.setattr(Course, "take_step", refuse)
     monkeypatch.setattr(protocols.Chains, "measure", refuse)
     assert reproduce(tmp_path, name)[0] == report
+
+
+def test_a_choice_is_made_once_for_a_model(monkeypatch):
+    seen = []
+    choices = [{"sigma": 1}, {"sigma": 2}]
+    protocol = protocols.Chains(dict.fromkeys(("train", "validation", "test")), Path(), choices)
+    monkeypatch.setattr(protocol, "watch", lambda model, its: seen.append(its) or its["sigma"])
+    one, other = rivals.GSN((1, 2, 2)), rivals.GSN((1, 2, 2))
+    assert [protocol.choose(model) for model in (one, one, other)] == [{"sigma": 2}] * 3
+    assert seen == 2 * choices
 
 
 def test_learning_shows_in_the_score(few, tmp_path):

@@ -102,11 +102,8 @@ class RivalRecipe:
         if split != "train" or not self.all_images:
             return data
         more = load(source, "validation")
-        return replace(
-            data,
-            images=torch.cat([data.images, more.images]),
-            labels=torch.cat([data.labels, more.labels]),
-        )
+        labels = None if data.labels is None else torch.cat([data.labels, more.labels])
+        return replace(data, images=torch.cat([data.images, more.images]), labels=labels)
 
     def run(self, *, data: Data | None = None, seed: int = 0, **options) -> Course:
         """Train by this recipe.
