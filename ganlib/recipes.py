@@ -275,7 +275,7 @@ _CONDITIONAL = Recipe(
     options={"lr": 1e-3, "betas": (0.0, 0.999), "fused": True},
     steps=30_000,
     length="60 epochs",
-    time="about 20 minutes on one core in bf16",
+    time="19 to 28 minutes on one core in bf16",
     start_at_mean=True,
     training={"batch_size": 100, "simultaneous": True, "ema": 0.9999, "log_every": 100},
 )
@@ -374,7 +374,7 @@ RECIPES = {
         options={"lr": 2e-3, "betas": (0.0, 0.999)},
         steps=5000,
         length="250 epochs",
-        time="half a minute on one core",
+        time="30 to 140 seconds on one core",
         start_at_mean=True,
         training={"batch_size": 64, "ema": 0.999},
     ),
@@ -384,7 +384,7 @@ RECIPES = {
         summary="the same pair, moved twice as far a step and averaged: beyond the paper's score",
         steps=50_000,
         length="100 epochs",
-        time="about 18 minutes on one core in bf16",
+        time="18 to 41 minutes on one core in bf16",
         schedule=fast_schedule,
         training=_PAPER.training | _AVERAGED,
     ),
@@ -392,7 +392,7 @@ RECIPES = {
     "cgan-mnist-small": replace(
         _CONDITIONAL,
         summary="the same game with a narrower generator, of 985,000 weights",
-        time="about 12 minutes on one core in bf16",
+        time="6 to 12 minutes on one core in bf16",
         generator=_CONDITIONAL.generator | {"hidden": [480]},
     ),
     "colour": replace(
@@ -418,7 +418,7 @@ RECIPES = {
         options=_FACADES.options | {"lr": 2e-3},
         steps=2000,
         length="28 epochs",
-        time="half a minute on one core",
+        time="about 25 seconds on one core",
         training=_FACADES.training | {"ema": 0.99},
     ),
     "facades": _FACADES,
@@ -428,7 +428,7 @@ RECIPES = {
         summary="the same by L1 alone, half as long: λ is so large that D counts for nothing",
         steps=18_000,
         length="50 epochs",
-        time="about an hour on one core in bf16",
+        time="about 90 minutes on one core in bf16",
         training=_FACADES_128.training | {"lambda_l1": 1e6},
     ),
     "fashion-mnist": replace(

@@ -1,7 +1,10 @@
 """The recipes: what they say is what they run."""
 
+import json
 import math
+import re
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -34,6 +37,24 @@ def narrow(recipe):
         discriminator=recipe.discriminator | {"units": [min(w, 160) for w in units]},
         first=recipe.first and narrow(recipe.first),
     )
+
+
+RECORDED = sorted(
+    path.parent.name
+    for path in Path(__file__).parents[1].glob("results/*/metrics.json")
+    if path.parent.name in RECIPES
+)
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_every_recorded_run_took_the_time_that_its_recipe_says(name):
+    path = Path(__file__).parents[1] / "results" / name / "metrics.json"
+    time = r"(about )?([\d.]+)(?: to ([\d.]+))? (seconds|minutes|hours) on one core"
+    about, least, most, unit = re.match(time, RECIPES[name].time).groups()
+    slack = 1.15 if about else 1
+    in_seconds = {"seconds": 1, "minutes": 60, "hours": 3600}[unit]
+    for its in json.loads(path.read_text("utf-8"))["seeds"].values():
+        assert float(least) / slack <= its["seconds"] / in_seconds <= float(most or least) * slack
 
 
 @pytest.mark.parametrize("name", RECIPES)
