@@ -91,6 +91,11 @@ def test_imports_only_point_down(name):
             assert inside or floor[other] < floor[name], f"{path} imports {other}, not below it"
 
 
+def test_the_floors_stand_one_below_the_other():
+    numbers = list(floors().values())
+    assert numbers == sorted(numbers, reverse=True)
+
+
 def test_imports_are_found_in_every_form():
     source = """
 import ganlib
