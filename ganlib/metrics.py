@@ -131,8 +131,8 @@ def colour_spread(images: Tensor) -> Tensor:
 
     From each channel the pixel's grey is taken away, 0.299 R + 0.587 G + 0.114 B (ITU-R 601); it is
     the standard deviation of what is left over all pixels of the set, averaged over the channels.
-    0 for grey images, and for grey ones with one tint; a model that hedges between colours has less
-    of it than real images.
+    0 for grey images, and for grey ones with one tint added; a model that hedges between colours
+    has less of it than real images.
 
     Args:
         images: (N, 3, H, W) uint8, or float in [0, 1].
