@@ -1,6 +1,10 @@
 """Takes scripts out that the book does not use, and mends what the theme says in HTML."""
 
+import re
+
 from docutils import nodes
+
+KOREAN = re.compile(r"([가-힣](?:[가-힣 ,·–-]*[가-힣])?)")
 
 
 def drop_scripts(app, pagename, templatename, context, doctree):
@@ -15,29 +19,54 @@ def drop_scripts(app, pagename, templatename, context, doctree):
     context["script_files"] = kept
 
 
-def name_entries(app, pagename, templatename, context, doctree):
-    """The entries of the bibliography are what their parent's role says: items of a list."""
+def mend_html(app, pagename, templatename, context, doctree):
+    """The entries of the bibliography are what their parent's role says: items of a list.
+
+    And a link to an exercise does not begin with the space before it.
+    """
     if "body" in context:
-        context["body"] = context["body"].replace('role="doc-biblioentry"', 'role="listitem"')
+        body = context["body"].replace('role="doc-biblioentry"', 'role="listitem"')
+        context["body"] = re.sub(r"Solution to(<a [^>]*>) ", r"Solution to \1", body)
 
 
-def keep_stops(app, doctree, docname):
-    """Keep a formula and the punctuation after it on one line: browsers break the line there."""
+def keep_together(app, doctree, docname):
+    """Keep a formula and what touches it, as a stop or 's, on one line; a number and %, too."""
     for formula in list(doctree.findall(nodes.math)):
         after = formula.next_node(descend=False, siblings=True)
         if not isinstance(after, nodes.Text):
             continue
         text = after.astext()
-        rest = text.lstrip(".,;:!?)”")
-        if rest != text:
-            stop = nodes.Text(text[: len(text) - len(rest)])
+        touching = re.match(r"\S*", text)[0]
+        if touching:
             parent, place = formula.parent, formula.parent.index(formula)
-            together = nodes.inline("", "", formula.deepcopy(), stop, classes=["together"])
-            parent[place : place + 2] = [together, nodes.Text(rest)]
+            pair = formula.deepcopy(), nodes.Text(touching)
+            together = nodes.inline("", "", *pair, classes=["together"])
+            parent[place : place + 2] = [together, nodes.Text(text.removeprefix(touching))]
+    for text in prose(doctree):
+        joined = re.sub(r"(?<=\d)\s%", "\N{NO-BREAK SPACE}%", text)
+        if joined != text:
+            text.parent.replace(text, nodes.Text(joined))
+
+
+def name_korean(app, doctree, docname):
+    """Say in HTML what is Korean, for fonts and screen readers."""
+    for text in prose(doctree):
+        parts = KOREAN.split(text)
+        if parts[1:]:
+            parts[1::2] = [nodes.inline("", part, classes=["language-ko"]) for part in parts[1::2]]
+            parts[::2] = map(nodes.Text, parts[::2])
+            text.parent.replace(text, parts)
+
+
+def prose(doctree):
+    """The texts that are neither code nor formulas."""
+    kept = nodes.literal, nodes.FixedTextElement, nodes.math, nodes.raw
+    return [text for text in doctree.findall(nodes.Text) if not isinstance(text.parent, kept)]
 
 
 def setup(app):
-    app.connect("doctree-resolved", keep_stops)
+    app.connect("doctree-resolved", keep_together)
+    app.connect("doctree-resolved", name_korean)
     app.connect("html-page-context", drop_scripts, priority=900)
-    app.connect("html-page-context", name_entries)
+    app.connect("html-page-context", mend_html)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
