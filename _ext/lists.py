@@ -64,6 +64,6 @@ def find_solution(app, env, node, content):
 def setup(app):
     app.add_directive("figures", Figures)
     app.add_directive("exercises", Exercises)
-    app.add_role("solution", XRefRole())
+    app.add_role("solution", XRefRole(innernodeclass=nodes.inline))
     app.connect("missing-reference", find_solution)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

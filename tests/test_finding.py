@@ -54,7 +54,8 @@ def test_every_exercise_of_a_lesson_is_found(lesson):
 
 
 def test_the_subject_of_an_exercise():
-    assert subject("*Walk on.* Follow the line. Where does it end?") == "Walk on."
+    assert subject("*Walk on.* Follow the line. Where does it end?") == "Walk on. Follow the line."
+    assert subject("*Walk on to its end.* Follow the line.") == "Walk on to its end."
     assert subject("*Predict before you run.* Let $a = 0.5$. Is it\nso? Why?") == (
         "Let $a = 0.5$. Is it so?"
     )

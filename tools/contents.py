@@ -14,6 +14,7 @@ EXERCISE = re.compile(
 )
 TITLE = re.compile(r"\*(?P<title>[^*]+)\*\s+")
 UNTITLED = "Predict before you run."  # what many exercises begin with
+SHORT = 3  # words that tell too little by themselves
 
 
 def figures(notebook: Path) -> list[tuple[str, str]]:
@@ -41,11 +42,15 @@ def exercises(notebook: Path) -> list[tuple[str, str]]:
 
 
 def subject(text: str) -> str:
-    """An exercise's title in italics; where it has none, its words, up to the first question."""
+    """An exercise's title in italics, and a sentence more if it is short.
+
+    Where it has none, its words, up to the first question.
+    """
     text = " ".join(text.split())
     title = TITLE.match(text)
-    if title and title["title"] != UNTITLED:
-        return title["title"]
     sentences = re.split(r"(?<=[.?!])\s+(?=[A-Z`$({])", text[title.end() :] if title else text)
+    if title and title["title"] != UNTITLED:
+        short = len(title["title"].split()) <= SHORT
+        return f"{title['title']} {sentences[0]}" if short else title["title"]
     ends = [i for i, sentence in enumerate(sentences, 1) if sentence.endswith("?")]
     return " ".join(sentences[: ends[0] if ends else None])
