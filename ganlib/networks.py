@@ -276,7 +276,7 @@ class ConditionalMLPGenerator(_Generator):
     """(z, y) → x: z and the class y have a hidden layer each, and share those above.
 
     The defaults, but for the dropout, are the generator for MNIST of Mirza & Osindero (2014),
-    *Conditional generative adversarial nets*, section 4.1: with `Noise(100, "uniform")` it maps z
+    Conditional generative adversarial nets, section 4.1: with `Noise(100, "uniform")` it maps z
     to 200 rectified linear units, y to 1000, both to 1200, and these to the pixels through
     sigmoids. The paper draws z from U[0, 1]^100, which is (1 + z/√3)/2 of ours: the first layer can
     undo what differs.
