@@ -104,7 +104,7 @@ def _relocate(chapter: Tag, name: str, pages: dict[str, str]) -> None:
         tag.decompose()
     targets = {address: page for page, address in pages.items()}
     for tag in chapter.find_all(True):
-        if "id" in tag.attrs:
+        if "id" in tag.attrs and tag.name != "marker":  # which the style sheet calls by its name
             tag["id"] = f"{name}--{tag['id']}"
         if "src" in tag.attrs:
             tag["src"] = urljoin(pages[name], tag["src"])
