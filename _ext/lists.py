@@ -57,13 +57,14 @@ def find_solution(app, env, node, content):
         return None
     for label, entry in env.sphinx_exercise_registry.items():
         if entry["node"].get("target_label") == node["reftarget"]:
-            return make_refnode(app.builder, node["refdoc"], entry["docname"], label, content)
+            words = nodes.Text(content.astext())  # and no code
+            return make_refnode(app.builder, node["refdoc"], entry["docname"], label, words)
     return None
 
 
 def setup(app):
     app.add_directive("figures", Figures)
     app.add_directive("exercises", Exercises)
-    app.add_role("solution", XRefRole(innernodeclass=nodes.inline))
+    app.add_role("solution", XRefRole())
     app.connect("missing-reference", find_solution)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
