@@ -14,6 +14,7 @@ from PIL import Image
 import ganlib
 from ganlib.data import Data
 from ganlib.recipes import RECIPES, paper_schedule, tfd_schedule
+from ganlib.rivals.recipes import RIVALS
 
 MNIST_LIKE = (torch.rand(200, 1, 28, 28, generator=torch.Generator().manual_seed(0)) * 255).byte()
 
@@ -42,7 +43,7 @@ def narrow(recipe):
 RECORDED = sorted(
     path.parent.name
     for path in Path(__file__).parents[1].glob("results/*/metrics.json")
-    if path.parent.name in RECIPES
+    if path.parent.name in RECIPES | RIVALS
 )
 
 
@@ -50,7 +51,7 @@ RECORDED = sorted(
 def test_every_recorded_run_took_the_time_that_its_recipe_says(name):
     path = Path(__file__).parents[1] / "results" / name / "metrics.json"
     time = r"(about )?([\d.]+)(?: to ([\d.]+))? (seconds|minutes|hours) on one core"
-    about, least, most, unit = re.match(time, RECIPES[name].time).groups()
+    about, least, most, unit = re.match(time, (RECIPES | RIVALS)[name].time).groups()
     slack = 1.15 if about else 1
     in_seconds = {"seconds": 1, "minutes": 60, "hours": 3600}[unit]
     for its in json.loads(path.read_text("utf-8"))["seeds"].values():

@@ -141,7 +141,7 @@ _DBN = RivalRecipe(
     options={"lr": 0.05, "fused": True},
     lengths=(25_000, 25_000),
     length="50 epochs of each layer",
-    time="about 4 minutes on one core in bf16",
+    time="3 to 5 minutes on one core in bf16",
     schedule=pcd_schedule,
     choices=({"down": "draws"}, {"down": "means"}),
 )
@@ -154,7 +154,7 @@ _CAE = RivalRecipe(
     options={"lr": 0.1, "fused": True},
     lengths=(25_000, 25_000),
     length="10 epochs of each layer",
-    time="half a minute on one core in bf16",
+    time="20 to 30 seconds on one core in bf16",
     training={"batch_size": 20, "log_every": 500},
     choices=tuple({"sigma": sigma} for sigma in (0.5, 1.0, 1.4, 2.0, 2.8, 4.0)),
 )
@@ -167,7 +167,7 @@ _GSN = RivalRecipe(
     options={"lr": 1e-3, "fused": True},
     lengths=(50_000,),
     length="100 epochs",
-    time="about 50 minutes on one core in bf16, by the pace of its first steps",
+    time="about 50 minutes on one core in bf16",
     sigma=0.2,
 )
 
@@ -178,6 +178,7 @@ RIVALS = {
         summary="the same by contrastive divergence (CD-1) alone, as was common practice",
         model={"network": "DBN", "hidden": [1000, 1000]},
         options={"lr": 0.05, "momentum": 0.5, "fused": True},
+        time="3 to 6 minutes on one core in bf16",
         schedule=cd_schedule,
     ),
     "cae": _CAE,
@@ -188,7 +189,7 @@ RIVALS = {
         model=_CAE.model | {"hidden": [1024, 1024], "penalty": 0.05},
         lengths=(50_000, 50_000),
         length="20 epochs of each layer",
-        time="about 3 minutes on one core in bf16",
+        time="3 to 4 minutes on one core in bf16",
         choices=tuple({"sigma": sigma} for sigma in (0.1, 0.25, 0.5, 1.0, 2.0, 4.0)),
     ),
     "gsn": _GSN,
