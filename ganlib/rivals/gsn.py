@@ -3,7 +3,8 @@
 The layers x, h1, h2 are updated in turn, the odd one and then the even ones, with noise:
 
     h1 = tanh(W1ᵀ x̃ + W2 h2 + b1)
-    p(x) = σ(W1 h1 + b),  h2 = tanh(W2ᵀ h1 + b2 + σ ε) + σ ε',  x̃ = corrupted draw from p(x)
+    p(x) = σ(W1 h1 + b),  x̃ = corrupted draw from p(x)
+    h2 = tanh(W2ᵀ h1 + b2 + σ ε) + σ ε'
 
 Only h1 stands between, so that one matrix U, whose rows are W1's and then the columns of W2, does
 both updates: h1 = tanh(Uᵀ (x̃, h2) + b1), and U h1 holds what p(x) and h2 are made of.
