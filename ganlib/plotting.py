@@ -478,8 +478,11 @@ def moments(
 
 
 def save(figure: Figure, path: str | os.PathLike) -> None:
-    """Write a figure to a file, of the kind that the name's ending tells, and close it."""
-    figure.savefig(path)
+    """Write a figure to a file, of the kind that the name's ending tells, and close it.
+
+    Empty margins, which long labels of rows leave above and below, are cut off.
+    """
+    figure.savefig(path, bbox_inches="tight")
     plt.close(figure)
 
 

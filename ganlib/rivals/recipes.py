@@ -141,7 +141,7 @@ _DBN = RivalRecipe(
     options={"lr": 0.05, "fused": True},
     lengths=(25_000, 25_000),
     length="50 epochs of each layer",
-    time="3 to 5 minutes on one core in bf16",
+    time="4 to 6 minutes on one core in bf16",
     schedule=pcd_schedule,
     choices=({"down": "draws"}, {"down": "means"}),
 )
