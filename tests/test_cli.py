@@ -569,7 +569,6 @@ def test_sources_that_do_not_suit_the_recipe_are_refused(tmp_path):
     [
         (["--stream"], "data must be a folder of images to be streamed"),
         (["--direction", "AtoB"], "direction must be left out"),
-        (["--devices", "many"], "devices must be a number or auto"),
     ],
 )
 def test_a_plan_that_would_be_refused_is_refused(tmp_path, more, message):

@@ -12,7 +12,7 @@ sys.path.insert(0, str(ROOT / "tools"))
 import pdf  # noqa: E402
 
 PARTS = {"": ["intro"], "Theory": ["chapters/value_function"], "Conditions": ["chapters/pix2pix"]}
-TITLES = ["Generative adversarial networks", "3. The value function", "18. From image to image"]
+TITLES = ["Generative adversarial networks", "3. The value function", "19. From image to image"]
 
 
 @pytest.fixture(scope="module")
