@@ -447,8 +447,8 @@ class MaxoutDiscriminator(_Network):
 class ConditionalMaxoutDiscriminator(_Network):
     """(x, y) → logit: x and the class y have a maxout layer each, and share the one above.
 
-    The defaults are the discriminator for MNIST of Mirza & Osindero (2014), *Conditional generative
-    adversarial nets*, section 4.1: x enters 240 units with 5 pieces, y enters 50 with 5, and both
+    The defaults are the discriminator for MNIST of Mirza & Osindero (2014), Conditional generative
+    adversarial nets, section 4.1: x enters 240 units with 5 pieces, y enters 50 with 5, and both
     enter 240 with 4. The paper's dropout of 0.5 is that of `MaxoutDiscriminator` here, on the
     inputs of every layer but y's own: a D that does not see the class cannot insist on it.
 
@@ -739,13 +739,8 @@ class PatchDiscriminator(_Network):
     one channel; leaky ReLU (slope 0.2), batch norm on all but the first and the last. `width`
     channels double up to 8 · `width`. By default C64-C128-C256-C512, where each logit sees 70×70
     pixels, 30×30 logits of a 256×256 image, and 2.77 million parameters for 3 channels each of x
-    and y. The fields of the paper's section 4.4:
-
-    | halvings | 0 | 1 | 2 | 3 | 4 | 5 |
-    |---|---|---|---|---|---|---|
-    | receptive field | 1×1 | 16×16 | 34×34 | 70×70 | 142×142 | 286×286 |
-
-    Without halvings it is the paper's C64-C128 of 1×1 convolutions.
+    and y. With 0 to 5 halvings a logit sees 1, 16, 34, 70, 142 and 286 pixels each way, among them
+    the fields of the paper's section 4.4. Without halvings it is its C64-C128 of 1×1 convolutions.
 
     Args:
         shape: Shape of one x, (C, H, W).
