@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from ganlib.rivals.rival import Rival, affine, check_positive, flat
+from ganlib.networks import check_positive
+from ganlib.rivals.rival import Rival, affine, flat
 
 __all__ = ["CAE", "StackedCAE"]
 
