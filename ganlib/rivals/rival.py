@@ -115,8 +115,8 @@ class Rival(nn.Module, ABC):
     ) -> Tensor:
         """Run chains that start from images, and collect the means of the images they go through.
 
-        Means, not binary draws: under a Parzen window the difference is large, and by draws no model
-        here comes near the published scores. `ganlib.rivals.rival.draw` makes draws of them.
+        Means, not binary draws: under a Parzen window the difference is large, and by draws no
+        model here comes near the published scores. `ganlib.rivals.rival.draw` makes draws of them.
 
         Args:
             x: (m, C, H, W) uint8, or float in [0, 1]; one chain starts from each.
