@@ -121,6 +121,8 @@ def read_checkpoint(path: Path, settings: dict, later: dict | None = None) -> di
     except MemoryError:
         raise
     except Exception as error:
+        if "can't allocate memory" in str(error):  # what PyTorch says on a CPU
+            raise MemoryError(str(error)) from error
         raise ValueError(
             f"{path} is not a readable checkpoint ({type(error).__name__}). "
             "Delete it to start afresh."

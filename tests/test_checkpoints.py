@@ -63,9 +63,12 @@ def test_nobody_is_told_to_delete_what_could_not_be_read_this_time(tmp_path, mon
     if unreadable.exists():
         with pytest.raises(OSError, match="Input/output error"):
             read_checkpoint(unreadable, SETTINGS)
-    monkeypatch.setattr(torch, "load", mock.Mock(side_effect=MemoryError))
-    with pytest.raises(MemoryError):
-        read_checkpoint(saved(tmp_path), SETTINGS)
+    with pytest.raises(RuntimeError) as too_much:
+        torch.empty(10**15)
+    for error in (MemoryError(), too_much.value):
+        monkeypatch.setattr(torch, "load", mock.Mock(side_effect=error))
+        with pytest.raises(MemoryError):
+            read_checkpoint(saved(tmp_path), SETTINGS)
 
 
 def test_a_newer_format_is_refused(tmp_path):
