@@ -198,7 +198,7 @@ RIVALS = {
         summary="the same on training and validation images, scored as released; 50 epochs",
         lengths=(30_000,),
         length="50 epochs",
-        time="about 30 minutes on one core in bf16, by the pace of `gsn`",
+        time="about 25 minutes on one core in bf16",
         all_images=True,
     ),
     "gsn-released": replace(
