@@ -17,6 +17,7 @@ import uses  # noqa: E402
 
 USES = uses.uses(ROOT)
 MARKS = re.compile(r"`[^`]*`|(?<!\w)\*\w+\*(?!\w)|[*|]")  # code and emphasis stay as they are
+GLUED = re.compile(r"(`[^`]+`)(\w?)")  # code and the letter after it, as in `config`s
 CODE = re.compile(r'<div class="highlight-python .*?</pre>', re.S)
 NO_TYPE = "\\ "  # stops Napoleon from taking what stands before a colon for a type
 DOT = '<span class="o">.</span>'
@@ -25,7 +26,7 @@ NAME = re.compile(rf'<span class="n">\w+</span>(?:{re.escape(DOT)}<span class="n
 
 def add_lessons(app, what, name, obj, options, lines):
     """The last field of an entry: the lessons that use the name, or those that use it through."""
-    if lines[:1] == [NO_TYPE]:
+    if lines and lines[0].strip() == NO_TYPE.strip():  # Napoleon may have stripped it
         del lines[0]
     if name not in USES:
         return
@@ -50,7 +51,7 @@ def plain(app, what, name, obj, options, lines):
     """Docstrings are plain text: `*` and `|` belong to formulas, and so do indented lines."""
     for i, line in enumerate(lines):
         line = MARKS.sub(lambda mark: mark[0] if len(mark[0]) > 1 else f"\\{mark[0]}", line)
-        line = re.sub(r"(`[^`]+`)(?=\w)", r"\1\\ ", line)  # as in `config`s
+        line = GLUED.sub(lambda code: "\\ ".join(filter(None, code.groups())), line)
         after = lines[i + 2] if lines[i + 1 : i + 2] == [""] and i + 2 < len(lines) else ""
         if line.endswith(":") and _indent(after) > _indent(line):
             line += ":"

@@ -180,9 +180,7 @@ def digits(effort: Effort) -> list[dict]:
 
 def cgan(effort: Effort) -> list[dict]:
     """The conditional pair for MNIST, in both precisions, against the tutorial."""
-    recipe = RECIPES["cgan-mnist"]
-    data = random_images(recipe, effort.images)
-    return _against_tutorial(recipe, data, effort, BOTH, least=4)
+    return _pair("cgan-mnist", effort, BOTH)
 
 
 def pix2pix(effort: Effort) -> list[dict]:
@@ -219,7 +217,7 @@ def _pair(
 ) -> list[dict]:
     recipe = RECIPES[name]
     data = random_images(recipe, effort.images)
-    return _against_tutorial(recipe, data, effort, precisions, 4, True, least_of_floor)
+    return _against_tutorial(recipe, data, effort, precisions, 4, least_of_floor)
 
 
 def _against_tutorial(
@@ -228,12 +226,12 @@ def _against_tutorial(
     effort: Effort,
     precisions: tuple[str, ...],
     least: float,
-    floors: bool = False,
     least_of_floor: float | None = None,
 ) -> list[dict]:
-    """Times of a step and their ratios; a floor where the players are chains of layers.
+    """Times of a step and of its products alone, the floor, and their ratios.
 
-    On a GPU each precision is played as it is and by CUDA graphs, and the goals of a CPU are none.
+    The tutorial's time by the floor's is what no loop with these products can exceed. On a GPU each
+    precision is played as it is and by CUDA graphs, and the goals of a CPU are none.
     """
     steps = effort.steps
     ways = {precision: (precision, False) for precision in precisions}
@@ -244,15 +242,8 @@ def _against_tutorial(
     tutorial = follow_tutorial(recipe, data, device)
     sides = {"tutorial": partial(repeat, tutorial.play_step, steps)}
     sides |= {f"ganlib {way}": partial(play, game, steps) for way, game in games.items()}
-    dtypes = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16}
-    for precision in precisions if floors else ():
-        products = floor(
-            games[precision].G,
-            games[precision].D,
-            recipe.training["batch_size"],
-            simultaneous=games[precision].simultaneous,
-            dtype=dtypes[precision],
-        )
+    for precision in precisions:
+        products = floor(games[precision])
         sides[f"floor {precision}"] = partial(repeat, products, steps)
     seconds = take_turns(sides, effort.rounds, device)
     rows = [row(side, milliseconds(s, steps), "ms/step") for side, s in seconds.items()]
@@ -260,13 +251,17 @@ def _against_tutorial(
         own, goals = seconds[f"ganlib {way}"], (least, least_of_floor)
         if effort.accelerator == "cuda":
             goals = (LEAST_BY_GRAPHS if cuda_graph else None), None
-        compared = [(f"tutorial / ganlib {way}", seconds["tutorial"], goals[0])]
-        if floors:
-            compared.append((f"floor / ganlib {way}", seconds[f"floor {precision}"], goals[1]))
+        compared = [
+            (f"tutorial / ganlib {way}", seconds["tutorial"], goals[0]),
+            (f"floor / ganlib {way}", seconds[f"floor {precision}"], goals[1]),
+        ]
         for what, others, goal in compared:
             rows.append(row(what, ratios(others, own), "×", least=goal))
             if precision == "bf16-mixed":
                 rows[-1]["note"] = f"bf16 products in hardware: {bf16_in_hardware(device)}"
+    for precision in precisions:
+        most = ratios(seconds["tutorial"], seconds[f"floor {precision}"])
+        rows.append(row(f"tutorial / floor {precision}", most, "×"))
     return rows
 
 

@@ -64,6 +64,14 @@ def test_the_subject_of_an_exercise():
     )
 
 
+def test_the_overview_of_the_reference_says_what_each_name_is(book):
+    page = BeautifulSoup((book / "reference" / "index.html").read_text("utf-8"), "html.parser")
+    rows = page.select("table.autosummary tr")
+    said = {row.find("a")["title"]: row.find_all("td")[1].get_text(strip=True) for row in rows}
+    assert "ganlib.recipes.RECIPES" in said
+    assert [name for name, text in said.items() if not re.search(r"[a-z]{3}", text)] == []
+
+
 def test_the_built_lists_lead_to_every_figure_exercise_and_solution(book):
     built = BeautifulSoup((book / "chapters" / "lists.html").read_text("utf-8"), "html.parser")
     links = [link["href"] for link in built.find("article").find_all("a", href=True)]
