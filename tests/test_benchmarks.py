@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -276,3 +277,46 @@ def test_the_floor_holds_all_products_and_convolutions(name):
     with FlopCounterMode(display=False) as least:
         products()
     assert 0 < least.get_total_flops() == played.get_total_flops()
+
+
+def measured(what):
+    """The median of one row of results/bench."""
+    report = json.loads((ROOT / "results/bench/metrics.json").read_text("utf-8"))
+    case, _, row = what.partition(": ")
+    return next(its["median"] for its in report[case]["rows"] if its["what"] == row)
+
+
+def test_the_table_of_the_book_is_what_was_measured():
+    text = (ROOT / "chapters/scaling.md").read_text("utf-8")
+    rows = re.findall(r"^\| ([\w ×]+), \d+ a step \|(.*)\|$", text, re.M)
+    games = {
+        "digits": "digits: ",
+        "MNIST": "mnist: ",
+        "conditional MNIST": "cgan: ",
+        "pix2pix 256×256": "pix2pix: 256², batch 1: ",
+        "pix2pix 128×128": "pix2pix: 128², batch 4: ",
+    }
+    books = {
+        "Boltzmann machine": "rivals: dbn: TextbookRBM / ganlib ",
+        "contractive autoencoder": "rivals: cae: TextbookCAE / ganlib ",
+        "GSN": "rivals: gsn: TextbookGSN / ganlib ",
+    }
+    assert [name for name, _ in rows] == [*games, *books]
+    for name, cells in rows:
+        if name in games:
+            sides = [f"{games[name]}tutorial / {side} " for side in ("ganlib", "floor")]
+            whats = [side + precision for precision in bench.BOTH for side in sides]
+        else:
+            whats = [books[name] + bench.BOTH[0], None, books[name] + bench.BOTH[1], None]
+        for cell, what in zip(cells.split("|"), whats, strict=True):
+            if cell.strip():
+                assert cell.strip() == f"{measured(what):.2f}", what
+    shares = {
+        "mnist: floor / ganlib bf16-mixed": "then {} of the step",
+        "mnist: floor / ganlib 32-true": "they are {} in float32",
+        "digits: floor / ganlib 32-true": "are only {};",
+    }
+    for what, words in shares.items():
+        assert words.format(f"{100 * measured(what):.0f} %") in text
+    jacobian = measured("rivals: cae: JacobianCAE / ganlib 32-true")
+    assert f"takes {jacobian:.0f} times as long" in text
