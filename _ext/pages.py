@@ -1,9 +1,11 @@
 """Takes scripts out that the book does not use, and mends what the theme says in HTML."""
 
 import re
+from html import escape
 
 from docutils import nodes
 
+MOST = 200  # characters of a description, about what a search engine shows
 KOREAN = re.compile(r"([가-힣](?:[가-힣 ,·–-]*[가-힣])?)")
 
 
@@ -27,6 +29,35 @@ def mend_html(app, pagename, templatename, context, doctree):
     if "body" in context:
         body = context["body"].replace('role="doc-biblioentry"', 'role="listitem"')
         context["body"] = re.sub(r"Solution to(<a [^>]*>) ", r"Solution to \1", body)
+
+
+def describe(app, pagename, templatename, context, doctree):
+    """Tell search engines and previews of links what a page is about."""
+    if doctree is None:
+        return
+    title, text = re.sub("<.*?>", "", context["title"]), escape(description(doctree))
+    context["metatags"] += (
+        f'\n<meta name="description" content="{text}" />'
+        f'\n<meta property="og:title" content="{title}" />'
+        f'\n<meta property="og:description" content="{text}" />'
+        '\n<meta property="og:type" content="article" />'
+    )
+
+
+def description(doctree) -> str:
+    """What a lesson teaches, by its first list; of another page the first paragraph's start."""
+    goals = doctree.next_node(nodes.bullet_list)
+    first = next(p for p in doctree.findall(nodes.paragraph) if p.astext().strip())
+    if first.astext() == "What you will be able to do":
+        parts = [item.astext() for item in goals if not any(item.findall(nodes.math))]
+        text = " ".join(part[0].upper() + part[1:].rstrip(";.") + "." for part in parts)
+    else:
+        text = first.astext()
+    text = " ".join(text.split())
+    if len(text) <= MOST:
+        return text
+    end = text.rfind(". ", 0, MOST)
+    return text[: end + 1] if end > 0 else text[: text.rfind(" ", 0, MOST)] + " …"
 
 
 def keep_together(app, doctree, docname):
@@ -67,6 +98,7 @@ def prose(doctree):
 def setup(app):
     app.connect("doctree-resolved", keep_together)
     app.connect("doctree-resolved", name_korean)
+    app.connect("html-page-context", describe)
     app.connect("html-page-context", drop_scripts, priority=900)
     app.connect("html-page-context", mend_html)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -64,6 +64,21 @@ def test_the_subject_of_an_exercise():
     )
 
 
+def test_each_page_says_to_search_engines_what_it_is_about(book):
+    said = {}
+    for path in [book / "intro.html", *(book / "chapters").glob("*.html")]:
+        page = BeautifulSoup(path.read_text("utf-8"), "html.parser")
+        (text,) = (tag["content"] for tag in page.select('meta[name="description"]'))
+        assert page.select_one('meta[property="og:description"]')["content"] == text
+        assert page.select_one('meta[property="og:title"]')["content"]
+        assert (path.parent / page.select_one('link[rel="icon"]')["href"]).is_file()
+        assert 50 < len(text) <= 202
+        assert not re.search(r"[$\\]|What you will", text)
+        said[path.stem] = text
+    assert len(set(said.values())) == len(said) > 25
+    assert said["conditional"].startswith("Train a conditional GAN on real digits")
+
+
 def test_the_overview_of_the_reference_says_what_each_name_is(book):
     page = BeautifulSoup((book / "reference" / "index.html").read_text("utf-8"), "html.parser")
     rows = page.select("table.autosummary tr")
