@@ -21,6 +21,7 @@ def floor(game: Game) -> Callable[[], None]:
     with _Recorder() as recorder:
         game.play_step()
 
+    @torch.no_grad()
     def run() -> None:
         for product in recorder.products:
             product()
@@ -50,6 +51,5 @@ class _Recorder(TorchDispatchMode):
 
 
 def _matrices(a: Tensor, b: Tensor) -> Callable[[], Tensor]:
-    a, b = a.detach(), b.detach()
     result = a.new_empty(len(a), b.shape[1])
     return lambda: torch.mm(a, b, out=result)
