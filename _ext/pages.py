@@ -33,9 +33,10 @@ def mend_html(app, pagename, templatename, context, doctree):
 
 def describe(app, pagename, templatename, context, doctree):
     """Tell search engines and previews of links what a page is about."""
-    if doctree is None:
+    text = escape(description(doctree)) if doctree else ""
+    if not text:
         return
-    title, text = re.sub("<.*?>", "", context["title"]), escape(description(doctree))
+    title = re.sub("<.*?>", "", context["title"])
     context["metatags"] += (
         f'\n<meta name="description" content="{text}" />'
         f'\n<meta property="og:title" content="{title}" />'
@@ -47,7 +48,10 @@ def describe(app, pagename, templatename, context, doctree):
 def description(doctree) -> str:
     """What a lesson teaches, by its first list; of another page the first paragraph's start."""
     goals = doctree.next_node(nodes.bullet_list)
-    first = next(p for p in doctree.findall(nodes.paragraph) if p.astext().strip())
+    texts = [
+        p for p in doctree.findall(nodes.paragraph) if not isinstance(p.parent, nodes.citation)
+    ]
+    first = next((p for p in texts if p.astext().strip()), nodes.paragraph())
     if first.astext() == "What you will be able to do":
         parts = [item.astext() for item in goals if not any(item.findall(nodes.math))]
         text = " ".join(part[0].upper() + part[1:].rstrip(";.") + "." for part in parts)

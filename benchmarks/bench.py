@@ -1,4 +1,4 @@
-"""Speed, side by side: ganlib, the loop that tutorials teach, and the floor under both.
+"""Speed, side by side: ganlib, the loop that tutorials teach, and the floor under ganlib.
 
     python benchmarks/bench.py [--quick] [--accelerator cuda] [CASE ...]
 
@@ -174,17 +174,17 @@ def mnist(effort: Effort) -> list[dict]:
 
 
 def digits(effort: Effort) -> list[dict]:
-    """The small pair of most lessons, against the tutorial."""
+    """The small pair of most lessons, against the tutorial and against its floor."""
     return _pair("digits", effort, ("32-true",))
 
 
 def cgan(effort: Effort) -> list[dict]:
-    """The conditional pair for MNIST, in both precisions, against the tutorial."""
+    """The conditional pair for MNIST, in both precisions, against the tutorial and its floors."""
     return _pair("cgan-mnist", effort, BOTH)
 
 
 def pix2pix(effort: Effort) -> list[dict]:
-    """pix2pix by two sizes and two batches, in both precisions, against the tutorial.
+    """pix2pix by two sizes and two batches, both precisions, against the tutorial and its floors.
 
     A step alone is timed: neither side jitters. Each size and batch has its own rounds, in blocks
     of a twentieth of the others' steps; how a step grows with them is measured in rounds of ganlib

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner
+from lightning_fabric import Fabric
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 import ganlib
@@ -279,6 +281,24 @@ def test_the_floor_holds_all_products_and_convolutions(name):
     assert 0 < least.get_total_flops() == played.get_total_flops()
 
 
+def test_the_floor_is_in_the_precision_of_the_step():
+    recipe = RECIPES["mnist"]
+    fabric = Fabric(accelerator="cpu", devices=1, precision="bf16-mixed")
+    game = recipe.run(data=random_images(recipe, 200), steps=1, fabric=fabric)
+    products = floor(game)
+    seen = []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
+            seen.extend(factor.dtype for factor in args)
+            return operator(*args, **(kwargs or {}))
+
+    with Watch():
+        products()
+    assert len(seen) == 2 * 17
+    assert set(seen) == {torch.bfloat16}
+
+
 def measured(what):
     """The median of one row of results/bench; None where there is no such row."""
     report = json.loads((ROOT / "results/bench/metrics.json").read_text("utf-8"))
@@ -288,7 +308,7 @@ def measured(what):
 
 def test_the_table_of_the_book_is_what_was_measured():
     text = (ROOT / "chapters/scaling.md").read_text("utf-8")
-    rows = re.findall(r"^\| ([\w ×]+), \d+ a step \|(.*)\|$", text, re.M)
+    rows = re.findall(r"^\| ([\w ×]+), (\d+) a step \|(.*)\|$", text, re.M)
     games = {
         "digits": "digits: ",
         "MNIST": "mnist: ",
@@ -301,8 +321,13 @@ def test_the_table_of_the_book_is_what_was_measured():
         "contractive autoencoder": "rivals: cae: TextbookCAE / ganlib ",
         "GSN": "rivals: gsn: TextbookGSN / ganlib ",
     }
-    assert [name for name, _ in rows] == [*games, *books]
-    for name, cells in rows:
+    assert [name for name, *_ in rows] == [*games, *books]
+    batches = ("digits", "mnist", "cgan-mnist", "facades", None, "dbn", "cae", "gsn")
+    for (name, m, cells), its in zip(rows, batches, strict=True):
+        if its is not None:  # the other one says its batch itself
+            assert int(m) == (RECIPES | RIVALS)[its].training["batch_size"]
+        else:
+            assert games[name].endswith(f"batch {m}: ")
         if name in games:
             sides = [f"{games[name]}tutorial / {side} " for side in ("ganlib", "floor")]
             whats = [side + precision for precision in bench.BOTH for side in sides]
@@ -323,5 +348,7 @@ def test_the_table_of_the_book_is_what_was_measured():
     }
     for what, words in shares.items():
         assert words.format(f"{100 * measured(what):.0f} %") in text
+    most = [measured(f"{games[name]}tutorial / floor 32-true") for name in games]
+    assert f"that is {most[1]:.1f} for MNIST and {most[3]:.1f} for pix2pix" in text
     jacobian = measured("rivals: cae: JacobianCAE / ganlib 32-true")
     assert f"takes {jacobian:.0f} times as long" in text

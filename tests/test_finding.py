@@ -77,6 +77,7 @@ def test_each_page_says_to_search_engines_what_it_is_about(book):
         said[path.stem] = text
     assert len(set(said.values())) == len(said) > 25
     assert said["conditional"].startswith("Train a conditional GAN on real digits")
+    assert said["references"].startswith("What the lessons cite")
 
 
 def test_the_overview_of_the_reference_says_what_each_name_is(book):
