@@ -48,10 +48,8 @@ def describe(app, pagename, templatename, context, doctree):
 def description(doctree) -> str:
     """What a lesson teaches, by its first list; of another page the first paragraph's start."""
     goals = doctree.next_node(nodes.bullet_list)
-    texts = [
-        p for p in doctree.findall(nodes.paragraph) if not isinstance(p.parent, nodes.citation)
-    ]
-    first = next((p for p in texts if p.astext().strip()), nodes.paragraph())
+    texts = (p for p in doctree.findall(nodes.paragraph) if p.astext().strip())
+    first = next(texts, nodes.paragraph())
     if first.astext() == "What you will be able to do":
         parts = [item.astext() for item in goals if not any(item.findall(nodes.math))]
         text = " ".join(part[0].upper() + part[1:].rstrip(";.") + "." for part in parts)
