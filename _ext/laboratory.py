@@ -5,8 +5,8 @@
 
 puts laboratory/gaussians.html there, and lets that page alone load laboratory/gaussians.js. The
 HTML holds what is shown without JavaScript, and `<!-- still -->` in it becomes the picture that
-stills.py makes; the script takes it from there. laboratory/plot.js comes before it. A script finds
-the folder of what it needs besides in `document.currentScript.src`. If there is a
+stills.py makes; the script takes it from there. What instruments share comes before it. A script
+finds the folder of what it needs besides in `document.currentScript.src`. If there is a
 laboratory/gaussians.py, its function `export(folder)` writes that at the build.
 """
 
@@ -16,9 +16,10 @@ from pathlib import Path
 
 from docutils import nodes
 from docutils.parsers.rst import Directive
-from stills import LESSON, STILLS
+from stills import LESSONS, STILLS
 
 FOLDER = Path(__file__).resolve().parents[1] / "laboratory"
+SHARED = ["plot", "players"]
 
 
 class Laboratory(Directive):
@@ -35,7 +36,8 @@ class Laboratory(Directive):
         env.metadata[env.docname].setdefault("laboratory", []).append(name)
         html = path.read_text("utf-8")
         if "<!-- still -->" in html:
-            env.note_dependency(str(LESSON))
+            if name in LESSONS:
+                env.note_dependency(str(LESSONS[name][0]))
             html = html.replace("<!-- still -->", STILLS[name]())
         return [nodes.raw("", html, format="html")]
 
@@ -43,7 +45,7 @@ class Laboratory(Directive):
 def load_scripts(app, pagename, templatename, context, doctree):
     """Only a page with an instrument loads its script, and first what instruments share."""
     names = app.env.metadata.get(pagename, {}).get("laboratory", [])
-    for name in ["plot", *names] if names else []:
+    for name in [*SHARED, *names] if names else []:
         app.add_js_file(f"laboratory/{name}.js", loading_method="defer")
 
 

@@ -5,6 +5,7 @@ import html
 import io
 import json
 import re
+from functools import partial
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -16,22 +17,25 @@ import ganlib
 from ganlib.objectives import optimal_discriminator
 
 ROOT = Path(__file__).resolve().parents[1]
-LESSON = ROOT / "chapters" / "figure_1.ipynb"
+LESSONS = {  # lesson and name of the figure that stands for an instrument
+    "figure_1": (ROOT / "chapters" / "figure_1.ipynb", "fig-four-moments"),
+    "plane": (ROOT / "chapters" / "failures.ipynb", "fig-fail-collapse"),
+}
 GAUSSIANS = ROOT / "laboratory" / "gaussians.html"
 
 
-def figure_1() -> str:
-    """The four moments of the lesson on figure 1, as its committed run drew them."""
-    for cell in json.loads(LESSON.read_text("utf-8"))["cells"]:
+def figure(path: Path, name: str) -> str:
+    """A figure of a lesson, as its committed run drew it."""
+    for cell in json.loads(path.read_text("utf-8"))["cells"]:
         shown = cell["metadata"].get("mystnb", {})
-        if shown.get("figure", {}).get("name") == "fig-four-moments":
+        if shown.get("figure", {}).get("name") == name:
             (picture,) = [
                 output["data"]["image/png"]
                 for output in cell["outputs"]
                 if "image/png" in output.get("data", {})
             ]
             return image("".join(picture).replace("\n", ""), shown["image"]["alt"])
-    raise ValueError(f"{LESSON} has no figure fig-four-moments")
+    raise ValueError(f"{path} has no figure {name}")
 
 
 def gaussians() -> str:
@@ -61,4 +65,5 @@ def image(picture: str, alt: str) -> str:
     return f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{picture}">'
 
 
-STILLS = {"figure_1": figure_1, "gaussians": gaussians}
+STILLS = {name: partial(figure, *source) for name, source in LESSONS.items()}
+STILLS["gaussians"] = gaussians

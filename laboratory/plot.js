@@ -16,9 +16,10 @@
 
   class Axes {
     // x, y: the range shown, [from, to]. ticks: {x, y}, lists of places, or of [place, name].
+    // height: in pixels; without one, what makes the window a square.
     // onLayout: called whenever the scale has changed and the curves have been drawn again.
     constructor(svg, { height, x, y, ticks, onLayout = () => {} }) {
-      Object.assign(this, { svg, height, range: { x, y }, ticks, onLayout });
+      Object.assign(this, { svg, fixed: height, range: { x, y }, ticks, onLayout });
       this.grid = add(svg, "g", { class: "axes" });
       const clip = add(add(svg, "defs"), "clipPath", { id: `${svg.id}-clip` });
       this.window = add(clip, "rect");
@@ -44,6 +45,13 @@
       const [from, to] = this.range.x;
       const inside = event.clientX - this.svg.getBoundingClientRect().left - MARGIN.left;
       return from + (inside / (this.width - MARGIN.left - MARGIN.right)) * (to - from);
+    }
+
+    // The y under a pointer.
+    yAt(event) {
+      const [from, to] = this.range.y;
+      const inside = event.clientY - this.svg.getBoundingClientRect().top - MARGIN.top;
+      return to - (inside / (this.height - MARGIN.top - MARGIN.bottom)) * (to - from);
     }
 
     // Draw (xs, ys) as the curve of this class, or as the area under it. NaN is a gap.
@@ -81,6 +89,8 @@
 
     layout() {
       this.width = Math.max(240, this.svg.parentElement.clientWidth);
+      const around = MARGIN.top + MARGIN.bottom - MARGIN.left - MARGIN.right;
+      this.height = this.fixed ?? this.width + around;
       const { svg, grid, width, height } = this;
       svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
       svg.setAttribute("height", height);
@@ -106,6 +116,42 @@
     }
   }
 
+  // Curves over the steps of a game. The axis of steps doubles whenever they come to its end.
+  class Course extends Axes {
+    static KEPT = 400; // places kept; of more, every second goes
+
+    // level: where a line is drawn for comparison.
+    constructor(svg, { height, y, ticks, level }) {
+      super(svg, { height, x: [0, 200], y, ticks: { x: [], y: ticks } });
+      this.level = level;
+      this.restart();
+    }
+
+    restart() {
+      this.noted = [];
+      this.stretch(200);
+    }
+
+    stretch(last) {
+      this.show([0, last], [0, last / 2, last]);
+      if (this.level !== undefined) this.curve("level", [0, last], [this.level, this.level]);
+    }
+
+    // values: of each curve at this step, by its class.
+    note(step, values) {
+      const { KEPT } = Course;
+      this.noted.push({ step, values });
+      if (this.noted.length > KEPT) {
+        this.noted = this.noted.filter((_, i) => i % 2 === 0 || i === KEPT);
+      }
+      while (step > this.range.x[1]) this.stretch(2 * this.range.x[1]);
+      const steps = this.noted.map((noted) => noted.step);
+      for (const name of Object.keys(values)) {
+        this.curve(name, steps, this.noted.map((noted) => noted.values[name]));
+      }
+    }
+  }
+
   // −1.39, with a sign that is read as one
   const number = (value, digits = 2) => value.toFixed(digits).replace(/^-(?=0\.?0*$)/, "").replace("-", "−");
 
@@ -115,5 +161,5 @@
     root.querySelector(".instrument-live").hidden = false;
   }
 
-  window.instruments = { plot: { Axes, add, begin, number } };
+  window.instruments = { plot: { Axes, Course, add, begin, number } };
 }

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 from offline import open_offline
+from played import REPLAY, Recorded, lists, play
 from scipy.special import rel_entr
 from scipy.stats import norm
 
 import ganlib
-from ganlib.data import minibatches
 
 HUMPS = [(0.65, -1, 0.6), (0.35, 1.5, 0.5)]
 STEPS, BATCH, RATE = 50, 128, 0.001
-SETTINGS = {"k": 2, "loss": "non_saturating", "rate": RATE}  # as the page starts
+SETTINGS = {"k": 2, "loss": "non_saturating", "rateG": RATE, "rateD": RATE}  # as the page starts
 
 
 def open_laboratory(book, browser, **settings):
@@ -53,74 +53,31 @@ def numbers(instrument):
     return [text(instrument, name) for name in ("step", "JSD", "V", "C", "pull")]
 
 
-class Recorded(ganlib.Noise):
-    """Noise that remembers what it drew."""
-
-    drawn = []  # noqa: RUF012
-
-    def __call__(self, *arguments, **settings):
-        self.drawn.append(super().__call__(*arguments, **settings))
-        return self.drawn[-1]
-
-
-def lists(network):
-    return [parameter.detach().flatten().tolist() for parameter in network.parameters()]
-
-
 def play_in_ganlib(loss, k):
-    """STEPS steps of `ganlib.train`: the weights before and after, and what was drawn."""
+    """STEPS steps of `ganlib.train`, and what `played.play` gives of them."""
     torch.manual_seed(0)
     G = ganlib.MLPGenerator(Recorded(1), (1,), hidden=(16, 16), output="identity").double()
     D = ganlib.MLPDiscriminator((1,), hidden=(32, 32)).double()
     hump = torch.randint(0, 2, (5000, 1))
     data = torch.randn(5000, 1, dtype=torch.float64) + torch.where(hump == 1, 1.5, -1.0)
-    before = lists(G), lists(D)
-    Recorded.drawn.clear()
-    ganlib.train(
-        G,
-        D,
-        data,
-        steps=STEPS,
-        batch_size=BATCH,
-        k=k,
-        loss=loss,
-        optimizer_G=torch.optim.Adam(G.parameters(), RATE, (0.5, 0.99)),
-        optimizer_D=torch.optim.Adam(D.parameters(), RATE, (0.5, 0.99)),
-    )
-    batches = minibatches(data, None, BATCH, 0, torch.float64)
-    x = [batches[n][0].flatten().tolist() for n in range(STEPS * k)]
-    tried, *played = Recorded.drawn  # `train` tries G on two points before it plays
-    z = [noise.flatten().tolist() for noise in played]
-    assert len(tried) == 2
-    assert len(z) == STEPS * (k + 1)
-    return G, D, before, x, z
+    chances = {"k": k, "loss": loss, "rates": (RATE, RATE), "betas": (0.5, 0.99)}
+    return G, D, *play(G, D, data, steps=STEPS, batch_size=BATCH, **chances)
 
 
-PLAY = """([[G, D], x, z, k, loss, rate]) => {
+PLAY = f"""([weights, x, z, settings]) => {{
   const game = new instruments.figure_1.Game(0);
-  const set = (network, weights) => network.weights.forEach((w, i) => {
-    if (w.length !== weights[i].length) throw new Error("another shape");
-    w.set(weights[i]);
-  });
-  set(game.G, G);
-  set(game.D, D);
-  x = x.map((batch) => Float64Array.from(batch));
-  z = z.map((batch) => Float64Array.from(batch));
-  while (z.length) {
-    for (let move = 0; move < k; move++) game.moveD(x.shift(), z.shift(), rate);
-    game.moveG(z.shift(), loss, rate);
-  }
-  const { density, best, answers, JSD, V, C } = instruments.figure_1.measure(game);
-  return { G: game.G.weights.map((w) => [...w]), D: game.D.weights.map((w) => [...w]),
-           density: [...density], best: [...best], answers: [...answers], JSD, V, C };
-}"""
+  ({REPLAY})(game, weights, x, z, settings);
+  const {{ density, best, answers, JSD, V, C }} = instruments.figure_1.measure(game);
+  return {{ G: game.G.weights.map((w) => [...w]), D: game.D.weights.map((w) => [...w]),
+           density: [...density], best: [...best], answers: [...answers], JSD, V, C }};
+}}"""
 
 
 @pytest.mark.parametrize(("loss", "k"), [("non_saturating", 2), ("minimax", 1)])
 def test_fifty_steps_end_in_the_weights_of_ganlib(page, loss, k):
     """To 1e-9 in every weight of both players; and what is measured then is right."""
     G, D, before, x, z = play_in_ganlib(loss, k)
-    got = page.evaluate(PLAY, [before, x, z, k, loss, RATE])
+    got = page.evaluate(PLAY, [before, x, z, {**SETTINGS, "k": k, "loss": loss}])
     for player, start, end in (("G", before[0], lists(G)), ("D", before[1], lists(D))):
         there, here, then = (np.concatenate(w) for w in (end, got[player], start))
         assert np.abs(there - then).max() > 0.01  # it did move
@@ -202,7 +159,7 @@ def test_the_minimax_loss_pulls_less_and_arrives_as_the_page_says(page):
 
 
 def test_with_a_large_learning_rate_there_is_no_rest(page):
-    looks = page.evaluate(RUN, [0, [[600, 25, {**SETTINGS, "rate": 0.01}]]])
+    looks = page.evaluate(RUN, [0, [[600, 25, {**SETTINGS, "rateG": 0.01, "rateD": 0.01}]]])
     small = next(look["step"] for look in looks if look["JSD"] < 0.05)
     assert small < 300
     again = [look for look in looks if look["step"] > small and look["JSD"] > 0.1]
@@ -294,7 +251,7 @@ def test_on_a_phone_nothing_scrolls_sideways_and_the_theme_is_followed(book, bro
         for instrument in page.locator(".instrument").all():
             assert instrument.evaluate("element => element.scrollWidth - element.clientWidth") <= 0
         assert page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0
-        curve = page.locator("[data-part=picture] .curve.data")
+        curve = page.locator("#figure-1-picture .curve.data")
         colours.append(curve.evaluate("path => getComputedStyle(path).stroke"))
         page.emulate_media(media="print")  # on paper it is never dark
         colours.append(curve.evaluate("path => getComputedStyle(path).stroke"))
@@ -316,7 +273,7 @@ def test_every_control_and_picture_has_a_name_and_printing_leaves_the_controls_o
         assert page.locator(f"#{described}[role=status]").count() == 1
     page.emulate_media(media="print")
     assert instruments.locator("button:visible, select:visible").count() == 0
-    assert instruments.locator("svg[data-part]:visible").count() == 6
+    assert instruments.locator("svg[data-part]:visible").count() == 8
     page.emulate_media(media="screen")
 
 
