@@ -37,10 +37,10 @@
 
   // What can be measured -----------------------------------------------------------------------
 
-  // Of samples: a good one is within three deviations of a mode; a mode is met if a tenth of its
-  // fair share of the samples, or more, is good there. The lesson on failures counts likewise.
+  // Of samples: a good one is within three deviations of a mode; a mode is covered if a tenth of
+  // its fair share of the samples, or more, is good there. The lesson on failures counts likewise.
   function count(samples, modes) {
-    const met = new Int32Array(modes.length), n = samples.length / 2;
+    const counts = new Int32Array(modes.length), n = samples.length / 2;
     let good = 0;
     for (let i = 0; i < n; i++) {
       let nearest = Infinity, which = 0;
@@ -50,10 +50,10 @@
       });
       if (nearest >= 3 * SD) continue;
       good += 1;
-      met[which] += 1;
+      counts[which] += 1;
     }
     return {
-      met: met.filter((times) => times >= n / (10 * modes.length)).length,
+      covered: counts.filter((times) => times >= n / (10 * modes.length)).length,
       good: good / n,
     };
   }
@@ -162,10 +162,10 @@
     function look() {
       now = measure(game, modes, data, noise);
       draw();
-      course.note(game.step, { samples: now.good, best: modes.length && now.met / modes.length });
+      course.note(game.step, { samples: now.good, best: modes.length && now.covered / modes.length });
       const shown = {
         step: game.step,
-        met: `${now.met} of ${modes.length}`,
+        covered: `${now.covered} of ${modes.length}`,
         good: percent(now.good),
         V: modes.length ? number(now.V, 3) : "–",
         pull: game.pull === null ? "–" : number(game.pull, 3),
@@ -179,10 +179,10 @@
 
     // In words, for those who do not see the picture; said only when the game is at rest.
     function tell() {
-      const { met, good, V, onData, onSamples } = now;
+      const { covered, good, V, onData, onSamples } = now;
       root.querySelector("[role=status]").textContent = !modes.length
         ? "There are no data. Draw some: press and move over the picture, or add modes by number."
-        : `Step ${game.step}. Samples have met ${met} of ${modes.length} modes, and ` +
+        : `Step ${game.step}. Samples cover ${covered} of ${modes.length} modes, and ` +
           `${percent(good)} of them are good. On the data D answers ${number(onData)} in the ` +
           `mean, on samples ${number(onSamples)}; V = ${number(V)}, and −log 4 is −1.39.`;
     }

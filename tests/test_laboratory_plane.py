@@ -52,7 +52,7 @@ def text(instrument, name):
 
 
 def numbers(instrument):
-    return [text(instrument, name) for name in ("step", "met", "good", "V", "pull")]
+    return [text(instrument, name) for name in ("step", "covered", "good", "V", "pull")]
 
 
 def words(instrument):
@@ -119,10 +119,10 @@ def test_what_is_counted_is_what_the_lesson_on_failures_counts(page, spread):
     samples = samples + spread * torch.randn(1000, 2, dtype=torch.float64)
     near, which = torch.cdist(samples, ring()).min(1)
     good = near < 3 * 0.05
-    met = (torch.bincount(which[good], minlength=8) >= 1000 / 80).sum().item()
+    covered = (torch.bincount(which[good], minlength=8) >= 1000 / 80).sum().item()
     got = page.evaluate(COUNT, [samples.flatten().tolist(), ring().tolist()])
-    assert got == {"met": met, "good": pytest.approx(good.double().mean().item(), abs=1e-12)}
-    assert 0 < met < 8
+    assert got == {"covered": covered, "good": pytest.approx(good.double().mean().item(), abs=1e-12)}
+    assert 0 < covered < 8
 
 
 DRAW = """(name) => {
@@ -162,10 +162,10 @@ RUN = """([noise, seed, acts]) => {
     for (let step = 1; step <= steps; step++) {
       game.playStep(settings);
       if (step % every) continue;
-      const { samples, met, good, V, onData, onSamples } = measure(game, modes, data, trial);
+      const { samples, covered, good, V, onData, onSamples } = measure(game, modes, data, trial);
       const far = Array.from({ length: 1000 }, (_, i) =>
         Math.hypot(samples[2 * i], samples[2 * i + 1]));
-      looks.push({ step: game.step, met, good, V, onData, onSamples,
+      looks.push({ step: game.step, covered, good, V, onData, onSamples,
                    beyond: far.filter((r) => r > 1.15).length / 1000,
                    here: off(data), there: off(corners) });
     }
@@ -175,11 +175,11 @@ RUN = """([noise, seed, acts]) => {
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_with_the_settings_of_the_page_all_modes_are_met(page, seed):
+def test_with_the_settings_of_the_page_all_modes_are_covered(page, seed):
     looks = page.evaluate(RUN, [2, seed, [[1600, 100, SETTINGS]]])
     at = {look["step"]: look for look in looks}
-    assert at[300]["met"] >= 7
-    assert at[400]["met"] == 8
+    assert at[300]["covered"] >= 7
+    assert at[400]["covered"] == 8
     assert at[400]["good"] < 0.5
     assert 0.45 < at[800]["good"] < 0.7
     assert 0.75 < at[1600]["good"] < 0.9
@@ -190,7 +190,7 @@ def test_with_the_settings_of_the_page_all_modes_are_met(page, seed):
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_with_a_slow_D_the_samples_collapse_and_V_does_not_tell(page, seed):
     looks = page.evaluate(RUN, [2, seed, [[1000, 50, {**SETTINGS, "rateD": 1e-4}]]])
-    assert max(look["met"] for look in looks) <= 4
+    assert max(look["covered"] for look in looks) <= 4
     assert max(abs(look["V"] + math.log(4)) for look in looks[1:]) < 0.1
 
 
@@ -218,7 +218,7 @@ def test_step_and_reset(instrument):
     for step in (1, 2, 3):
         instrument.locator("[name=step]").click()
         assert text(instrument, "step") == str(step)
-        assert words(instrument).startswith(f"Step {step}. Samples have met")
+        assert words(instrument).startswith(f"Step {step}. Samples cover")
     moved = numbers(instrument)
     assert moved[3:] != start[3:]
     assert all(path.get_attribute("d") != d for path, d in zip(paths, drawn, strict=True))
@@ -288,9 +288,9 @@ def test_own_data_by_pointer_and_by_number(page, instrument):
     assert not own.is_visible()
     instrument.locator("[name=data]").select_option("own")
     assert own.is_visible()
-    assert text(instrument, "met").endswith(" of 8")  # a copy of what was shown
+    assert text(instrument, "covered").endswith(" of 8")  # a copy of what was shown
     instrument.locator("[name=clear]").click()
-    assert text(instrument, "met") == "0 of 0"
+    assert text(instrument, "covered") == "0 of 0"
     assert shown_points(instrument) == []
     assert words(instrument).startswith("There are no data.")
     for name in ("play", "step"):
@@ -299,7 +299,7 @@ def test_own_data_by_pointer_and_by_number(page, instrument):
     instrument.locator("[name=x]").fill("1")
     instrument.locator("[name=y]").fill("-1")
     instrument.locator("[name=add]").press("Enter")
-    assert text(instrument, "met").endswith(" of 1")
+    assert text(instrument, "covered").endswith(" of 1")
     assert instrument.locator("[name=step]").is_enabled()
     places = np.array([place[: place.index("h")].split() for place in shown_points(instrument)])
     x, y = places.astype(float).mean(0)
@@ -312,33 +312,33 @@ def test_own_data_by_pointer_and_by_number(page, instrument):
     left, top = box["x"] + box["width"] / 3, box["y"] + box["height"] / 3
     page.mouse.move(left, top)
     page.mouse.down()
-    assert text(instrument, "met").endswith(" of 2")
+    assert text(instrument, "covered").endswith(" of 2")
     page.mouse.move(left + 1, top)
-    assert text(instrument, "met").endswith(" of 2")
+    assert text(instrument, "covered").endswith(" of 2")
     page.mouse.move(left + 60, top, steps=30)
     page.mouse.up()
-    drawn = int(text(instrument, "met").split()[-1])
+    drawn = int(text(instrument, "covered").split()[-1])
     assert 4 <= drawn <= 8
     assert f"of {drawn} modes" in words(instrument)
     page.mouse.move(left + 60, top + 60, steps=5)  # not pressed
-    assert text(instrument, "met").endswith(f" of {drawn}")
+    assert text(instrument, "covered").endswith(f" of {drawn}")
 
     instrument.locator("[name=x]").fill("9")  # beyond the picture: nothing is added
     instrument.locator("[name=add]").click()
-    assert text(instrument, "met").endswith(f" of {drawn}")
+    assert text(instrument, "covered").endswith(f" of {drawn}")
 
     instrument.locator("[name=step]").click()
     instrument.locator("[name=x]").fill("0")
     instrument.locator("[name=add]").click()  # while a game goes on
     assert text(instrument, "step") == "1"
-    assert text(instrument, "met").endswith(f" of {drawn + 1}")
+    assert text(instrument, "covered").endswith(f" of {drawn + 1}")
     instrument.locator("[name=data]").select_option("ring")  # which stays what it was
-    assert text(instrument, "met").endswith(" of 8")
+    assert text(instrument, "covered").endswith(" of 8")
     assert page.evaluate("instruments.plane.DATA.ring.length") == 8
     page.mouse.move(left, top)
     page.mouse.down()
     page.mouse.up()
-    assert text(instrument, "met").endswith(" of 8")
+    assert text(instrument, "covered").endswith(" of 8")
 
 
 def test_the_picture_is_a_square_and_its_places_are_where_they_say(instrument):
