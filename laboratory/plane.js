@@ -175,7 +175,7 @@
       }
     }
 
-    const percent = (share) => `${Math.round(100 * share)} %`;
+    const percent = (share) => `${Math.round(100 * share)}\u00a0%`;
 
     // In words, for those who do not see the picture; said only when the game is at rest.
     function tell() {
