@@ -165,17 +165,8 @@
       look();
     }
 
-    function run(steps, milliseconds = Infinity) {
-      const chosen = settings(), end = performance.now() + milliseconds;
-      for (let i = 0; i < steps; i++) {
-        game.playStep(chosen);
-        if (performance.now() > end) break;
-      }
-      look();
-    }
-
     picture.curve("data", centres, centres.map(pData));
-    const { reset } = controls(root, { atOnce: 4, start, run, tell });
+    const { reset } = controls(root, { game: () => game, settings, look, tell, start });
     named("seed").addEventListener("change", reset);
     reset();
   }

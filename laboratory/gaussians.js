@@ -3,6 +3,7 @@
 
 {
   const { Axes, add, begin, number } = window.instruments.plot;
+  const { logSigmoid } = window.instruments.players;
 
   // The trapezoid rule on this grid is exact to ten digits for every place of the sliders: the
   // largest deviation is 3, the outermost mean 4, and the smallest deviation 15 steps of the grid.
@@ -11,7 +12,6 @@
 
   const logDensity = ({ mean, sd }) => (x) =>
     -(((x - mean) / sd) ** 2) / 2 - Math.log(sd * Math.sqrt(2 * Math.PI));
-  const logSigmoid = (l) => (l > 0 ? -Math.log1p(Math.exp(-l)) : l - Math.log1p(Math.exp(l)));
   const integral = (f) => STEP * f.reduce((sum, value) => sum + value, 0); // f is 0 at both ends
 
   // Everything shown, from {mean, sd} of the data and of the samples; nats.

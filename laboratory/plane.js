@@ -4,7 +4,7 @@
 
 {
   const { Axes, Course, add, begin, number } = window.instruments.plot;
-  const { controls, logSigmoid, sigmoid } = window.instruments.players;
+  const { chance, controls, logSigmoid, sigmoid } = window.instruments.players;
 
   // The data -----------------------------------------------------------------------------------
 
@@ -22,6 +22,9 @@
     }),
   };
 
+  const point = (modes, { draw, normal }) =>
+    modes[Math.floor(draw() * modes.length)].map((place) => place + SD * normal());
+
   class Game extends window.instruments.players.Game {
     // modes: the centres. noise: how many numbers G is given.
     constructor(seed, { modes, noise }) {
@@ -29,16 +32,16 @@
         G: [noise, 64, 64, 2],
         D: [2, 64, 64, 1],
         betas: [0, 0.999],
-        data: ({ draw, normal }) =>
-          modes[Math.floor(draw() * modes.length)].map((place) => place + SD * normal()),
+        data: (game) => point(modes, game),
       });
     }
   }
 
   // What can be measured -----------------------------------------------------------------------
 
-  // Of samples: a good one is within three deviations of a mode; a mode is covered if a tenth of
-  // its fair share of the samples, or more, is good there. The lesson on failures counts likewise.
+  // Of samples: a good one is within three deviations of its nearest mode; a mode is covered if it
+  // has a tenth of its fair share of all samples, or more, as good ones. The lesson on failures
+  // counts likewise.
   function count(samples, modes) {
     const counts = new Int32Array(modes.length), n = samples.length / 2;
     let good = 0;
@@ -58,14 +61,13 @@
     };
   }
 
-  // The means of V and of D's answers over data and samples, which the same draws make each time.
+  // V, what D answers on average, and what is counted, on these data and the samples of this noise.
   function measure({ G, D }, modes, data, noise) {
-    const samples = G.forward(noise), n = noise.length / G.layers[0].inputs;
+    const samples = G.forward(noise);
     const onData = D.forward(data), onSamples = D.forward(samples);
     const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
     return {
       samples,
-      n,
       V: mean(onData.map(logSigmoid)) + mean(onSamples.map((l) => logSigmoid(-l))),
       onData: mean(onData.map(sigmoid)),
       onSamples: mean(onSamples.map(sigmoid)),
@@ -81,7 +83,7 @@
   const SHOWN = 250; // points of data, and samples
   const PUSHED = 50; // samples with an arrow
   const LOOKED_AT = 1000; // points of data, and samples, that are measured
-  const DENSEST = 0.08, MOST = 300; // of modes that are drawn: how near, how many
+  const NEAREST = 0.08, MOST = 100; // own modes: how near each other, how many
 
   for (const root of document.querySelectorAll('[data-instrument="plane"]')) {
     const named = (name) => root.querySelector(`[name="${name}"]`);
@@ -89,15 +91,15 @@
     begin(root);
 
     const range = [-END, END], places = [-1, 0, 1];
-    let game, modes, data, noise, now;
+    let game, modes, own, data, noise, now;
     const picture = new Axes(part("picture"), {
       x: range, y: range, ticks: { x: places, y: places }, onLayout: () => game && draw(),
     });
     const course = new Course(part("course"), { height: 130, y: [0, 1.04], ticks: [0, 0.5, 1] });
     const ground = add(picture.inside, "image", { preserveAspectRatio: "none" });
-    const [points, samples, pushes] = ["points data", "points samples", "arrow"].map((name) =>
-      add(picture.inside, "path", { class: name }),
-    );
+    const [half, points, rims, samples, pushes] = [
+      "half", "points data", "points rims", "points samples", "arrow",
+    ].map((name) => add(picture.inside, "path", { class: name }));
     const canvas = document.createElement("canvas");
     canvas.width = canvas.height = CELLS;
 
@@ -118,15 +120,40 @@
     // Blue where D answers more than one half, orange where less, the stronger the further off.
     function drawGround() {
       const pen = canvas.getContext("2d"), image = pen.createImageData(CELLS, CELLS);
-      game.D.forward(cells).forEach((logit, i) => {
-        const answer = sigmoid(logit), colour = answer > 0.5 ? [0, 114, 178] : [213, 94, 0];
-        image.data.set([...colour, 150 * Math.abs(2 * answer - 1)], 4 * i);
+      const logits = game.D.forward(cells);
+      logits.forEach((logit, i) => {
+        const colour = logit > 0 ? [0, 114, 178] : [213, 94, 0];
+        image.data.set([...colour, 150 * Math.abs(2 * sigmoid(logit) - 1)], 4 * i);
       });
       pen.putImageData(image, 0, 0);
       const [left, top] = [picture.px(-END), picture.py(END)];
       const box = { x: left, y: top, width: picture.px(END) - left, height: picture.py(-END) - top };
       for (const [key, value] of Object.entries(box)) ground.setAttribute(key, value);
       ground.setAttribute("href", canvas.toDataURL());
+      half.setAttribute("d", boundary(logits));
+    }
+
+    // Where the logit is 0: in each square of four cells from side to side, by straight lines.
+    function boundary(logits) {
+      let d = "";
+      for (let row = 0; row + 1 < CELLS; row++) {
+        for (let column = 0; column + 1 < CELLS; column++) {
+          const i = row * CELLS + column;
+          const corners = [i, i + 1, i + CELLS + 1, i + CELLS];
+          const crossed = corners
+            .map((from, n) => [from, corners[(n + 1) % 4]])
+            .filter(([from, to]) => logits[from] > 0 !== logits[to] > 0)
+            .map(([from, to]) => {
+              const share = logits[from] / (logits[from] - logits[to]);
+              const [x, y] = [0, 1].map(
+                (k) => cells[2 * from + k] + share * (cells[2 * to + k] - cells[2 * from + k]),
+              );
+              return place([x, y], 0);
+            });
+          for (let n = 0; n < crossed.length; n += 2) d += `M${crossed[n]}L${crossed[n + 1]}`;
+        }
+      }
+      return d;
     }
 
     const place = (xy, i) =>
@@ -136,7 +163,7 @@
     const dots = (xy) =>
       evenly(Math.min(SHOWN, xy.length / 2), (i) => `M${place(xy, i)}h0`).join("");
 
-    // From a sample against the gradient of its loss, the way of its quickest fall.
+    // From a sample against the gradient of its loss: the way of its quickest fall.
     function drawPushes() {
       const pushed = now.samples.subarray(0, 2 * PUSHED);
       const by = game.push(pushed, named("loss").value);
@@ -154,7 +181,7 @@
     function draw() {
       drawGround();
       points.setAttribute("d", dots(data));
-      samples.setAttribute("d", dots(now.samples));
+      for (const path of [rims, samples]) path.setAttribute("d", dots(now.samples));
       drawPushes();
     }
 
@@ -162,7 +189,8 @@
     function look() {
       now = measure(game, modes, data, noise);
       draw();
-      course.note(game.step, { samples: now.good, best: modes.length && now.covered / modes.length });
+      const share = modes.length && now.covered / modes.length;
+      course.note(game.step, { samples: now.good, judge: share });
       const shown = {
         step: game.step,
         covered: `${now.covered} of ${modes.length}`,
@@ -178,21 +206,21 @@
     const percent = (share) => `${Math.round(100 * share)}\u00a0%`;
 
     // In words, for those who do not see the picture; said only when the game is at rest.
-    function tell() {
+    function tell(first = "") {
       const { covered, good, V, onData, onSamples } = now;
-      root.querySelector("[role=status]").textContent = !modes.length
+      root.querySelector("[role=status]").textContent = first + (!modes.length
         ? "There are no data. Draw some: press and move over the picture, or add modes by number."
         : `Step ${game.step}. Samples cover ${covered} of ${modes.length} modes, and ` +
-          `${percent(good)} of them are good. On the data D answers ${number(onData)} in the ` +
-          `mean, on samples ${number(onSamples)}; V = ${number(V)}, and −log 4 is −1.39.`;
+          `${percent(good)} of them are good. On data D answers ${number(onData)} on average, ` +
+          `on samples ${number(onSamples)}; V = ${number(V)}, and −log 4 is −1.39.`);
     }
 
     // What is measured is drawn anew from the data as they are now, always by the same chance.
     function drawData() {
-      const chance = new Game(2 ** 31, { modes, noise: game.G.layers[0].inputs });
-      const point = modes.length ? () => chance.dataPoint(chance) : () => [];
-      data = Float64Array.from(evenly(LOOKED_AT, point).flat());
-      noise = Float64Array.from({ length: LOOKED_AT * game.G.layers[0].inputs }, chance.normal);
+      const drawn = chance(2 ** 31);
+      noise = Float64Array.from({ length: LOOKED_AT * game.G.layers[0].inputs }, drawn.normal);
+      const count = modes.length ? LOOKED_AT : 0;
+      data = Float64Array.from(evenly(count, () => point(modes, drawn)).flat());
       for (const name of ["play", "step"]) named(name).disabled = !modes.length;
     }
 
@@ -203,65 +231,62 @@
       look();
     }
 
-    function run(steps, milliseconds = Infinity) {
-      const chosen = settings(), end = performance.now() + milliseconds;
-      for (let i = 0; i < steps; i++) {
-        game.playStep(chosen);
-        if (performance.now() > end) break;
-      }
-      look();
-    }
+    const { pause, reset, resting } = controls(root, {
+      game: () => game, settings, look, tell, start,
+    });
 
-    const { pause, reset } = controls(root, { atOnce: 4, start, run, tell });
-
-    // Your own data start as a copy of those that were shown, so there is something to change.
+    // Your own data start as a copy of those shown, so that there is something to change.
     function choose() {
-      const own = named("data").value === "own";
-      modes = own ? [...(modes ?? [])] : DATA[named("data").value];
-      root.querySelector(".own").hidden = !own;
-      part("picture").classList.toggle("drawn-on", own);
+      const mine = named("data").value === "own";
+      if (mine) own ??= [...modes];
+      modes = mine ? own : DATA[named("data").value];
+      root.querySelector(".own").hidden = !mine;
+      part("picture").classList.toggle("drawn-on", mine);
       reset();
     }
 
+    // Put a mode there, if it may be; what is wrong, in words, if not. The game goes on.
     function addMode(x, y) {
-      if (modes.length >= MOST || !(Math.abs(x) <= END && Math.abs(y) <= END)) return;
+      if (!(Math.abs(x) <= END && Math.abs(y) <= END)) return "That is beyond the picture. ";
+      if (modes.length >= MOST) return `There are ${MOST} modes, and there may be no more. `;
+      if (modes.some(([a, b]) => Math.hypot(a - x, b - y) < NEAREST)) return "There is a mode already. ";
       modes.push([x, y]);
-      changed();
-    }
-
-    // The game goes on with the changed data.
-    function changed() {
       drawData();
       look();
+      return "";
     }
 
-    let last;
+    let wrong = null; // of the stroke that is being drawn; null where there is none
+    const draws = (event) => {
+      wrong = addMode(picture.xAt(event), picture.yAt(event));
+    };
     part("picture").addEventListener("pointerdown", (event) => {
-      if (named("data").value !== "own") return;
+      if (modes !== own || !event.isPrimary || event.button !== 0) return;
       event.preventDefault();
       part("picture").setPointerCapture(event.pointerId);
-      last = [picture.xAt(event), picture.yAt(event)];
-      addMode(...last);
+      draws(event);
     });
     part("picture").addEventListener("pointermove", (event) => {
-      if (!part("picture").hasPointerCapture(event.pointerId)) return;
-      const [x, y] = [picture.xAt(event), picture.yAt(event)];
-      if (Math.hypot(x - last[0], y - last[1]) < DENSEST) return;
-      last = [x, y];
-      addMode(x, y);
+      if (wrong !== null && event.isPrimary) draws(event);
     });
-    part("picture").addEventListener("pointerup", tell);
+    part("picture").addEventListener("lostpointercapture", () => {
+      if (resting()) tell(modes.length < MOST ? "" : wrong);
+      wrong = null;
+    });
     named("add").addEventListener("click", () => {
-      addMode(+named("x").value, +named("y").value);
-      tell();
+      if (![named("x"), named("y")].every((input) => input.reportValidity())) return;
+      const problem = addMode(+named("x").value, +named("y").value);
+      if (problem || resting()) tell(problem);
     });
     named("clear").addEventListener("click", () => {
       pause();
-      modes.length = 0;
-      changed();
+      own.length = 0;
+      drawData();
+      look();
       tell();
     });
     named("data").addEventListener("change", choose);
+    named("loss").addEventListener("change", drawPushes);
     for (const name of ["noise", "seed"]) named(name).addEventListener("change", reset);
     choose();
   }

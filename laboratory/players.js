@@ -20,6 +20,11 @@
   const normal = (draw) => () =>
     Math.sqrt(-2 * Math.log(1 - draw())) * Math.cos(2 * Math.PI * draw());
 
+  const chance = (seed) => {
+    const draw = uniform(seed);
+    return { draw, normal: normal(draw) };
+  };
+
   const sigmoid = (l) => (l > 0 ? 1 / (1 + Math.exp(-l)) : Math.exp(l) / (1 + Math.exp(l)));
   const logSigmoid = (l) => (l > 0 ? -Math.log1p(Math.exp(-l)) : l - Math.log1p(Math.exp(l)));
 
@@ -115,9 +120,7 @@
     // G, D: the players' widths. data: a function that draws one point of them, a number or a list,
     // from the game's own `draw` and `normal`.
     constructor(seed, { G, D, betas, data }) {
-      this.draw = uniform(seed);
-      this.normal = normal(this.draw);
-      this.dataPoint = data;
+      Object.assign(this, chance(seed), { dataPoint: data });
       this.G = new Network(G, 0, this.draw);
       this.D = new Network(D, 0.2, this.draw);
       this.optimizerG = new Adam(this.G.weights, betas);
@@ -153,7 +156,7 @@
       this.optimizerD.step(this.D.backward(by).gradients, rate);
     }
 
-    // The gradient of G's loss by each of the samples, which G has just drawn.
+    // The gradient of G's loss by each of these samples.
     push(samples, loss) {
       const slope = { non_saturating: (l) => -sigmoid(-l), minimax: (l) => -sigmoid(l) }[loss];
       const by = this.D.forward(samples).map((l, _, all) => slope(l) / all.length);
@@ -162,7 +165,7 @@
 
     // G descends its loss on samples; D stands still.
     moveG(z, loss, rate) {
-      const { gradients } = this.G.backward(this.push(this.G.forward(z), loss));
+      const { gradients } = this.G.backward(this.push(this.G.forward(z), loss)); // G's last forward
       this.pull = Math.hypot(...gradients.map((g) => Math.hypot(...g)));
       this.optimizerG.step(gradients, rate);
     }
@@ -170,27 +173,38 @@
 
   // The buttons -------------------------------------------------------------------------------
 
-  // Play or pause, step and reset. `run(steps, milliseconds)` plays up to so many steps and shows
-  // the game, `tell` says in words how it stands, `start` begins a new one. While it plays, there
-  // are up to `atOnce` steps a frame; where motion is not wanted, 50 in a jump every other second.
-  function controls(root, { atOnce, start, run, tell }) {
+  // Play or pause, step and reset. `game` gives the game, `settings` those of its next step; `look`
+  // shows how it stands, `tell` says so in words, `start` begins a new one. While it plays, there
+  // are up to four steps a frame; where motion is not wanted, 50 in a jump every other second.
+  function controls(root, { game, settings, look, tell, start }) {
     const button = (name) => root.querySelector(`button[name="${name}"]`);
-    let playing = false;
+    let stop = null; // what ends the playing; null while the game is at rest
+
+    function run(steps, milliseconds) {
+      const chosen = settings(), end = performance.now() + milliseconds;
+      for (let i = 0; i < steps; i++) {
+        game().playStep(chosen);
+        if (performance.now() > end) break;
+      }
+      look();
+    }
 
     function next() {
       const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
       const again = () => {
-        if (!playing) return;
-        if (still) run(50);
-        else run(atOnce, 10);
+        if (still) run(50, Infinity);
+        else run(4, 10);
         next();
       };
-      if (still) setTimeout(again, 2000);
-      else requestAnimationFrame(again);
+      const waiting = still ? setTimeout(again, 2000) : requestAnimationFrame(again);
+      stop = () => (still ? clearTimeout(waiting) : cancelAnimationFrame(waiting));
     }
 
+    const resting = () => stop === null;
+
     function pause() {
-      playing = false;
+      stop?.();
+      stop = null;
       button("play").textContent = "Play";
     }
 
@@ -201,23 +215,22 @@
     }
 
     button("play").addEventListener("click", () => {
-      if (playing) {
+      if (resting()) {
+        button("play").textContent = "Pause";
+        next();
+      } else {
         pause();
         tell();
-        return;
       }
-      playing = true;
-      button("play").textContent = "Pause";
-      next();
     });
     button("step").addEventListener("click", () => {
       pause();
-      run(1);
+      run(1, Infinity);
       tell();
     });
     button("reset").addEventListener("click", reset);
-    return { pause, reset };
+    return { pause, reset, resting };
   }
 
-  window.instruments.players = { Game, controls, logSigmoid, sigmoid };
+  window.instruments.players = { Game, chance, controls, logSigmoid, sigmoid };
 }

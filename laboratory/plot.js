@@ -140,10 +140,9 @@
     // values: of each curve at this step, by its class.
     note(step, values) {
       const { KEPT } = Course;
+      if (this.noted.at(-1)?.step === step) this.noted.pop();
       this.noted.push({ step, values });
-      if (this.noted.length > KEPT) {
-        this.noted = this.noted.filter((_, i) => i % 2 === 0 || i === KEPT);
-      }
+      if (this.noted.length > KEPT) this.noted = this.noted.filter((_, i) => i % 2 === 0);
       while (step > this.range.x[1]) this.stretch(2 * this.range.x[1]);
       const steps = this.noted.map((noted) => noted.step);
       for (const name of Object.keys(values)) {

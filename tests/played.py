@@ -22,7 +22,7 @@ def lists(network):
 
 
 def play(G, D, data, *, steps, batch_size, k, loss, rates, betas):
-    """Train both by `ganlib.train` with Adam: their weights before, and the x and z of each move.
+    """Train both by `ganlib.train` with Adam: the game, their weights before, each move's x and z.
 
     Args:
         G: Generator in float64, whose noise is `Recorded`.
@@ -37,7 +37,7 @@ def play(G, D, data, *, steps, batch_size, k, loss, rates, betas):
     """
     before = lists(G), lists(D)
     Recorded.drawn.clear()
-    ganlib.train(
+    game = ganlib.train(
         G,
         D,
         data,
@@ -47,6 +47,7 @@ def play(G, D, data, *, steps, batch_size, k, loss, rates, betas):
         loss=loss,
         optimizer_G=torch.optim.Adam(G.parameters(), rates[0], betas),
         optimizer_D=torch.optim.Adam(D.parameters(), rates[1], betas),
+        log_every=1,
     )
     batches = minibatches(data, None, batch_size, 0, torch.float64)
     x = [batches[n][0].flatten().tolist() for n in range(steps * k)]
@@ -54,7 +55,7 @@ def play(G, D, data, *, steps, batch_size, k, loss, rates, betas):
     z = [noise.flatten().tolist() for noise in played]
     assert len(tried) == 2
     assert len(z) == steps * (k + 1)
-    return before, x, z
+    return game, before, x, z
 
 
 # The same game in a page: (game, weights of G and D, x, z, settings) → nothing.

@@ -67,21 +67,23 @@ def play_in_ganlib(loss, k):
 PLAY = f"""([weights, x, z, settings]) => {{
   const game = new instruments.figure_1.Game(0);
   ({REPLAY})(game, weights, x, z, settings);
+  const pull = game.pull;
   const {{ density, best, answers, JSD, V, C }} = instruments.figure_1.measure(game);
   return {{ G: game.G.weights.map((w) => [...w]), D: game.D.weights.map((w) => [...w]),
-           density: [...density], best: [...best], answers: [...answers], JSD, V, C }};
+           density: [...density], best: [...best], answers: [...answers], JSD, V, C, pull }};
 }}"""
 
 
 @pytest.mark.parametrize(("loss", "k"), [("non_saturating", 2), ("minimax", 1)])
 def test_fifty_steps_end_in_the_weights_of_ganlib(page, loss, k):
     """To 1e-9 in every weight of both players; and what is measured then is right."""
-    G, D, before, x, z = play_in_ganlib(loss, k)
+    G, D, game, before, x, z = play_in_ganlib(loss, k)
     got = page.evaluate(PLAY, [before, x, z, {**SETTINGS, "k": k, "loss": loss}])
     for player, start, end in (("G", before[0], lists(G)), ("D", before[1], lists(D))):
         there, here, then = (np.concatenate(w) for w in (end, got[player], start))
         assert np.abs(there - then).max() > 0.01  # it did move
         assert np.abs(there - here).max() < 1e-9
+    assert got["pull"] == pytest.approx(game.history["grad_G"][-1], rel=1e-6)  # kept in float32
     check_measures(G, D, got)
 
 
