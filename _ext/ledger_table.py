@@ -3,6 +3,7 @@
 The role `checked` counts them: {checked}`equations`, {checked}`tried`, {checked}`rejected`.
 """
 
+import re
 import sys
 from pathlib import Path
 
@@ -28,9 +29,11 @@ class Ledger(Directive):
                 for check in equation.checks:
                     tried += int(check["tried"])
                     killed += int(check["killed"])
+                    what = check["what"].replace("|", "\\|")
+                    what = re.sub(" ([<>=≤≥]) ", "\u00a0\\1\u00a0", what)  # stays on one line
                     rows.append(
                         f"| {{eq}}`{equation.label}` | {{doc}}`{equation.lesson}` | "
-                        f"{check['what'].replace('|', chr(92) + '|')} | {check['how']} | "
+                        f"{what} | {check['how']} | "
                         f"{check['killed']} of {check['tried']} |"
                     )
         rows += ["", f"Wrong versions tried: {tried}. Rejected: {killed}."]

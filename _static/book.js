@@ -9,6 +9,19 @@ addEventListener("afterprint", () => {
   document.documentElement.dataset.theme = document.documentElement.dataset.onScreen;
 });
 
+/* A table or a formula that is wider than its place fades where it goes on. */
+addEventListener("load", () => {
+  const look = (box) => {
+    box.classList.toggle("goes-on", box.scrollLeft + box.clientWidth < box.scrollWidth - 2);
+  };
+  const wide = ".bd-article :is(.pst-scrollable-table-container, mjx-container[display=true], pre)";
+  const seen = new ResizeObserver((changes) => changes.forEach(({ target }) => look(target)));
+  document.querySelectorAll(wide).forEach((box) => {
+    box.addEventListener("scroll", () => look(box), { passive: true });
+    seen.observe(box);
+  });
+});
+
 /* A page opened from a disk may not fetch others, so its search shows titles only. */
 if (location.protocol === "file:") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
 

@@ -278,7 +278,7 @@ class ConditionalMLPGenerator(_Generator):
     The defaults, but for the dropout, are the generator for MNIST of Mirza & Osindero (2014),
     Conditional generative adversarial nets, section 4.1: with `Noise(100, "uniform")` it maps z
     to 200 rectified linear units, y to 1000, both to 1200, and these to the pixels through
-    sigmoids. The paper draws z from U[0, 1]^100, which is (1 + z/√3)/2 of ours: the first layer can
+    sigmoids. The paper draws z from U[0, 1]¹⁰⁰, which is (1 + z/√3)/2 of ours: the first layer can
     undo what differs.
 
     Args:
@@ -854,8 +854,8 @@ def build(config: dict, kinds: dict[str, type[nn.Module]] | None = None) -> nn.M
     """Make a network from its `config`: only classes that are known, only plain values.
 
     Args:
-        config: {"network": class name, argument: value, ...}; `noise` as
-            {"dim": ..., "distribution": ...}, or None.
+        config: ``{"network": class name, argument: value, ...}``; `noise` as
+            ``{"dim": ..., "distribution": ...}``, or None.
         kinds: Class name → class, of what may be made; without it, those of this module.
 
     Returns:

@@ -2,7 +2,8 @@
 
 On each sample stands a Gaussian of width σ, and the density at an image is their mean:
 
-    log p(x) = log mean_i exp(−‖x − μ_i‖² / 2σ²) − d log(σ √(2π))
+    log p(x) = log mean_i exp(−‖x − μ_i‖² / 2σ²)
+               − d log(σ √(2π))
 
 σ is chosen on validation images, and the score is the mean over test images. The score has known
 faults (Theis et al., 2016): blurred images can beat real ones. It is here because the paper's

@@ -284,6 +284,8 @@ def plane(
             axes.plot(*place, shape, color="black", markersize=8, label=name)
         axes.set(xlabel=xlabel, ylabel=ylabel, aspect="equal", anchor="N")
         legend = figure.legend(loc="outside upper center", ncols=2)
+        for handle in legend.legend_handles[: len(points)]:  # a dot alone is hard to see
+            handle.set(markersize=10, alpha=1)
         wide, high = axes.dataLim.size
         height = min(max(0.85 * WIDTH * high / max(wide, 1e-9), 1.5), WIDTH)
         rows = math.ceil(len(legend.get_texts()) / 2)

@@ -30,7 +30,7 @@ __all__ = ["RECIPES", "Recipe", "fast_schedule", "paper_schedule", "tfd_schedule
 def paper_schedule(step: int) -> dict[str, float]:
     """Learning rate and momentum of the MNIST recipe released with the 2014 paper.
 
-    lr = max(0.1 / 1.000004^step, 1e-6). Momentum rises linearly from 0.5 in epoch 1 to 0.7 in
+    ``lr = max(0.1 / 1.000004**step, 1e-6)``. Momentum rises linearly from 0.5 in epoch 1 to 0.7 in
     epoch 250, by whole epochs of 500 steps (50,000 images in minibatches of 100).
     """
     done = min(step // 500 / 249, 1)

@@ -72,7 +72,7 @@ def reproduce(
     Args:
         name: A recipe whose data have a validation and a test split.
         data: Other data, by name or by path, for `Recipe.open`; they need the same splits. Their
-            runs and results go to `<name>-<data>-<checksum>`.
+            runs and results go to ``<name>-<data>-<checksum>``.
         seeds: One run each.
         runs: Folder of the runs, with their checkpoints.
         results: Folder of the results.

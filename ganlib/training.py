@@ -258,7 +258,7 @@ class Game:
     def average(self) -> None:
         """Move the averaged weights towards G's by 1 − β, β = min(ema, step / (step + power + 1)).
 
-        Until β reaches ema, the average weighs G after step s by about s^power (Karras et al.,
+        Until β reaches ema, the average weighs G after step s by about ``s**power`` (Karras et al.,
         2024, section 3.1): it forgets the start and spans the same share of a game of any length.
         """
         if self.averaged is None:
@@ -514,7 +514,7 @@ def train(
         optimizer_D: Likewise, of D.
         schedulers: PyTorch's schedulers or `Schedule`; each steps once a step.
         ema: Largest decay of an average over G's weights, such as 0.999; None for no average.
-        ema_power: Until then the average weighs step s by s^ema_power; 0 weighs all alike.
+        ema_power: Until then the average weighs step s by ``s**ema_power``; 0 weighs all alike.
         seed: Of the shuffles, the noise and the dropout.
         fabric: Devices, precision and processes; without one, where G is.
         cuda_graph: On one GPU: launch the kernels of a move at once.
@@ -621,7 +621,7 @@ class Schedule:
 
     Args:
         optimizer: Whose hyper-parameters to set.
-        rule: step → {"lr": ..., "momentum": ...}; step 0 is set at once. It is asked for steps
+        rule: step → ``{"lr": ..., "momentum": ...}``; step 0 is set at once. It is asked for steps
             after the last one, too: those tell the schedule from another when a run goes on.
 
     Raises:

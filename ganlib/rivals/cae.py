@@ -1,8 +1,10 @@
 """Contractive auto-encoders (Rifai et al., 2011), and their chain (Rifai et al., 2012).
 
-An encoder h = σ(c + Wᵀ x) and a decoder r = σ(b + W h) share their weights. What they minimise is
+An encoder h = σ(c + Wᵀ x) and a decoder r = σ(b + W h) share their weights. What they minimise is:
 
-    −Σ_i [x_i log r_i + (1 − x_i) log(1 − r_i)] + λ ‖J‖²,    J = ∂h/∂x = diag(h (1 − h)) Wᵀ,
+    −Σ_i [x_i log r_i + (1 − x_i) log(1 − r_i)]
+        + λ ‖J‖²,
+    J = ∂h/∂x = diag(h (1 − h)) Wᵀ,
 
 which keeps h from moving with x where no data call for it.
 """

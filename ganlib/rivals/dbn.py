@@ -1,8 +1,9 @@
 """Deep belief networks (Hinton, Osindero & Teh, 2006): restricted Boltzmann machines, stacked.
 
-A restricted Boltzmann machine gives binary units v and h the energy
+A restricted Boltzmann machine gives binary units v and h the energy:
 
-    E(v, h) = −b·v − c·h − vᵀ W h,    p(v, h) ∝ exp(−E(v, h)).
+    E(v, h) = −b·v − c·h − vᵀ W h,
+    p(v, h) ∝ exp(−E(v, h)).
 
 Given one side, the units of the other are independent: p(h_j = 1 | v) = σ(c_j + (vᵀ W)_j), and
 p(v_i = 1 | h) = σ(b_i + (W h)_i). Grey images are taken as probabilities of v.

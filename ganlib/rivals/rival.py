@@ -177,7 +177,7 @@ class Rival(nn.Module, ABC):
             optimizer: Makes the optimiser of a part from its parameters, for example
                 `functools.partial(torch.optim.SGD, lr=0.1)`.
             schedule: Step of a part, from 0 → hyper-parameters of its optimiser, such as
-                {"lr": ..., "momentum": ...}; defined for every step, also after the last one.
+                ``{"lr": ..., "momentum": ...}``; defined for every step, also after the last one.
             batch_size: Images in a step.
             seed: Of the shuffles and of all that is drawn.
             fabric: Device and precision, one process; where the model is, in float32, without it.
