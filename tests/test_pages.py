@@ -18,6 +18,7 @@ from pdf import contents  # noqa: E402
 LESSONS = sorted(f"chapters/{path.stem}" for path in (ROOT / "chapters").glob("*.ipynb"))
 ORDER = [name for part in contents(ROOT).values() for name in part]
 FIRST_LOAD = 1_500_000  # bytes, beside the mathematics engine
+NAMES = ["Odena", "Österreicher", "Papamakarios", "Shoemake", "Sønderby", "Sugiyama"]
 LATER = {"mathjax", "draw-network.js"}  # the laboratory asks for its weights when it is there
 
 
@@ -282,6 +283,33 @@ def test_figures_are_legible_in_the_dark(visits):
 
 def test_pages_can_be_printed(visits):
     assert wrong(visits, lambda seen: seen.paper) == {}
+
+
+def test_what_is_wider_than_a_phone_fades_where_it_goes_on(book, browser):
+    context = browser.new_context(viewport={"width": 390, "height": 900})
+    page = context.new_page()
+    page.goto((book / "chapters" / "equations.html").as_uri())
+    table = page.locator(".pst-scrollable-table-container")
+    assert table.evaluate("box => box.scrollWidth - box.clientWidth") > 30
+    faded = page.locator(".pst-scrollable-table-container.goes-on")
+    faded.wait_for()
+    assert faded.evaluate("box => getComputedStyle(box).maskImage").startswith("linear-gradient")
+    page.emulate_media(media="print")
+    assert faded.evaluate("box => getComputedStyle(box).maskImage") == "none"
+    page.emulate_media(media="screen")
+    table.evaluate("box => { box.scrollLeft = box.scrollWidth; }")
+    faded.wait_for(state="detached")
+    page.set_viewport_size({"width": 1280, "height": 900})
+    assert faded.count() == 0
+    context.close()
+
+
+def test_references_stand_in_the_order_of_names(book):
+    html = (book / "chapters" / "references.html").read_text("utf-8")
+    entries = [p.get_text() for p in BeautifulSoup(html, "html.parser").select(".citation > p")]
+    first = {name: n for n, entry in enumerate(entries) for name in NAMES if name in entry[:40]}
+    assert len(entries) > 50
+    assert list(first) == NAMES
 
 
 def test_a_cell_is_copied_as_it_stands(book, browser):
