@@ -9,8 +9,9 @@ addEventListener("afterprint", () => {
   document.documentElement.dataset.theme = document.documentElement.dataset.onScreen;
 });
 
-/* A table or a formula that is wider than its place fades where it goes on. */
-addEventListener("load", () => {
+/* A table, a formula or code that is wider than its place fades where it goes on. */
+addEventListener("load", async () => {
+  await window.MathJax?.startup?.promise; // formulas take their width then
   const look = (box) => {
     box.classList.toggle("goes-on", box.scrollLeft + box.clientWidth < box.scrollWidth - 2);
   };

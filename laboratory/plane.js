@@ -238,7 +238,7 @@
     // Your own data start as a copy of those shown, so that there is something to change.
     function choose() {
       const mine = named("data").value === "own";
-      if (mine) own ??= [...modes];
+      if (mine) own ??= [...(modes ?? DATA.ring)];
       modes = mine ? own : DATA[named("data").value];
       root.querySelector(".own").hidden = !mine;
       part("picture").classList.toggle("drawn-on", mine);
@@ -256,21 +256,19 @@
       return "";
     }
 
-    let wrong = null; // of the stroke that is being drawn; null where there is none
-    const draws = (event) => {
-      wrong = addMode(picture.xAt(event), picture.yAt(event));
-    };
+    let wrong = null; // with the place just pressed; null where no stroke is being drawn
+    const draws = (event) => addMode(picture.xAt(event), picture.yAt(event));
     part("picture").addEventListener("pointerdown", (event) => {
       if (modes !== own || !event.isPrimary || event.button !== 0) return;
       event.preventDefault();
       part("picture").setPointerCapture(event.pointerId);
-      draws(event);
+      wrong = draws(event);
     });
     part("picture").addEventListener("pointermove", (event) => {
       if (wrong !== null && event.isPrimary) draws(event);
     });
     part("picture").addEventListener("lostpointercapture", () => {
-      if (resting()) tell(modes.length < MOST ? "" : wrong);
+      if (wrong || resting()) tell(wrong);
       wrong = null;
     });
     named("add").addEventListener("click", () => {

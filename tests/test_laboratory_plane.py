@@ -38,7 +38,7 @@ def page(book, browser):
 
 @pytest.fixture
 def instrument(page):
-    """As it is when the page has just been opened."""
+    """As it is when the page has just been opened, but for own data of an earlier test."""
     instrument = page.locator("[data-instrument=plane]")
     for name, value in CONTROLS.items():
         instrument.locator(f"[name={name}]").select_option(value)
@@ -198,7 +198,7 @@ def test_with_the_settings_of_the_page_all_modes_are_covered(page, seed):
 
 @pytest.mark.parametrize("seed", range(6))
 def test_with_a_slow_D_the_samples_collapse_and_V_does_not_tell(page, seed):
-    looks = page.evaluate(RUN, [2, seed, [[1000, 5, {**SETTINGS, "rateD": 1e-4}]]])
+    looks = page.evaluate(RUN, [2, seed, [[1000, 1, {**SETTINGS, "rateD": 1e-4}]]])
     if seed == 5:
         assert looks[-1]["covered"] == 8
     else:
@@ -327,7 +327,6 @@ def test_own_data_by_number(instrument):
     assert not own.is_visible()
     instrument.locator("[name=data]").select_option("own")
     assert own.is_visible()
-    assert text(instrument, "covered").endswith(" of 8")  # a copy of what was shown
     samples = drawn(instrument, ".points.samples")
     instrument.locator("[name=clear]").click()
     assert text(instrument, "covered") == "0 of 0"
@@ -388,6 +387,7 @@ def test_own_data_by_pointer_also_while_it_plays(page, instrument):
     page.mouse.down()  # where a mode is
     page.mouse.up()
     assert text(instrument, "covered").endswith(f" of {modes}")
+    assert words(instrument).startswith("There is a mode already.")
 
     said = words(instrument)
     instrument.locator("[name=play]").click()
@@ -404,7 +404,12 @@ def test_own_data_by_pointer_also_while_it_plays(page, instrument):
     assert words(instrument) == said  # quiet while it plays
     instrument.locator("[name=play]").click()
     instrument.locator("[name=data]").select_option("ring")
-    page.mouse.move(left, top + 150)
+    box = instrument.locator("#plane-picture").bounding_box()
+    place = [box["x"] + box["width"] / 2, box["y"] + box["height"] / 2]
+    assert page.evaluate(
+        "([x, y]) => document.elementFromPoint(x, y).closest('#plane-picture') !== null", place
+    )
+    page.mouse.move(*place)
     page.mouse.down()
     page.mouse.up()
     assert text(instrument, "covered").endswith(" of 8")
@@ -449,7 +454,8 @@ def test_the_ground_shows_what_D_answers_and_the_lines_the_way_to_the_data(page,
     assert len(half) > 10
     data, origin = pixel(instrument, 1, 1), pixel(instrument, 0, 0)
     between = (half - origin) @ (data - origin) / ((data - origin) @ (data - origin))
-    beside = np.abs(np.cross(half - origin, (data - origin) / np.linalg.norm(data - origin)))
+    x, y = (data - origin) / np.linalg.norm(data - origin)
+    beside = np.abs((half - origin)[:, 0] * y - (half - origin)[:, 1] * x)
     assert ((between > 0) & (between < 1) & (beside < 5)).any()
     # Each line starts at a sample and goes up the answer, here towards the data.
     lines = drawn(instrument, ".arrow").reshape(50, 2, 2)
@@ -480,6 +486,21 @@ def test_pausing_and_playing_again_is_one_game_where_motion_is_not_wanted(book, 
     page.wait_for_timeout(500)
     assert text(instrument, "step") == "50"
     instrument.locator("[name=play]").click()
+    assert page.wrong == []
+    page.context.close()
+
+
+def test_own_data_start_as_a_copy_and_forms_are_not_restored(book, browser):
+    page = open_laboratory(book, browser)
+    instrument = page.locator("[data-instrument=plane]")
+    instrument.locator("[name=data]").select_option("grid")
+    instrument.locator("[name=data]").select_option("own")
+    assert text(instrument, "covered").endswith(" of 9")
+    page.goto((book / "intro.html").as_uri())
+    page.go_back()
+    instrument.locator("[data-number=covered]").wait_for()
+    shown = instrument.locator("[name=data]").input_value()
+    assert (shown, text(instrument, "covered").split()[-1]) in {("ring", "8"), ("own", "9")}
     assert page.wrong == []
     page.context.close()
 
