@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from offline import open_offline
+from offline import as_opened, open_laboratory, text
 from played import REPLAY, Recorded, lists, play
 from scipy.special import rel_entr
 from scipy.stats import norm
@@ -15,10 +15,6 @@ import ganlib
 HUMPS = [(0.65, -1, 0.6), (0.35, 1.5, 0.5)]
 STEPS, BATCH, RATE = 50, 128, 0.001
 SETTINGS = {"k": 2, "loss": "non_saturating", "rateG": RATE, "rateD": RATE}  # as the page starts
-
-
-def open_laboratory(book, browser, **settings):
-    return open_offline(browser, book / "chapters" / "laboratory.html", **settings)
 
 
 @pytest.fixture(scope="module")
@@ -32,21 +28,7 @@ def page(book, browser):
 @pytest.fixture
 def instrument(page):
     """As it is when the page has just been opened."""
-    instrument = page.locator("[data-instrument=figure_1]")
-    for name, value in {
-        "k": "2",
-        "loss": "non_saturating",
-        "rate": "0.001",
-        "moves": "both",
-    }.items():
-        instrument.locator(f"[name={name}]").select_option(value)
-    instrument.locator("[name=seed]").fill("0")
-    instrument.locator("[name=reset]").click()
-    return instrument
-
-
-def text(instrument, name):
-    return instrument.locator(f'[data-number="{name}"]').text_content()
+    return as_opened(page, "figure_1", k="2", loss="non_saturating", rate="0.001", moves="both")
 
 
 def numbers(instrument):

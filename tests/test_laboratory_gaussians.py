@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from offline import open_offline
+from offline import open_laboratory, text
 from scipy.integrate import quad
 from scipy.stats import norm
 
@@ -24,7 +24,7 @@ CASES = [
 @pytest.fixture(scope="module")
 def page(book, browser):
     """The laboratory with the network cut; nothing may be asked of it, and nothing may fail."""
-    page = open_offline(browser, book / "chapters" / "laboratory.html", reduced_motion="reduce")
+    page = open_laboratory(book, browser, reduced_motion="reduce")
     yield page
     assert page.wrong == []
     page.context.close()
@@ -43,8 +43,7 @@ def set_to(instrument, **values):
 
 
 def shown(instrument, name):
-    text = instrument.locator(f'[data-number="{name}"]').text_content()
-    return float(text.replace("−", "-"))
+    return float(text(instrument, name).replace("−", "-"))
 
 
 def value(instrument, name):

@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from offline import open_offline
+from offline import as_opened, open_laboratory, text
 from played import REPLAY, Recorded, lists, play
 
 import ganlib
@@ -24,10 +24,6 @@ CONTROLS = {
 STEPS, BATCH = 30, 128
 
 
-def open_laboratory(book, browser, **settings):
-    return open_offline(browser, book / "chapters" / "laboratory.html", **settings)
-
-
 @pytest.fixture(scope="module")
 def page(book, browser):
     page = open_laboratory(book, browser)
@@ -39,17 +35,9 @@ def page(book, browser):
 @pytest.fixture
 def instrument(page):
     """As it is when the page has just been opened, but for own data of an earlier test."""
-    instrument = page.locator("[data-instrument=plane]")
-    for name, value in CONTROLS.items():
-        instrument.locator(f"[name={name}]").select_option(value)
-    instrument.locator("[name=seed]").fill("0")
-    instrument.locator("[name=reset]").click()
+    instrument = as_opened(page, "plane", **CONTROLS)
     instrument.scroll_into_view_if_needed()
     return instrument
-
-
-def text(instrument, name):
-    return instrument.locator(f'[data-number="{name}"]').text_content()
 
 
 def numbers(instrument):
