@@ -241,8 +241,20 @@ def lines(
         for name, (place, height) in (points or {}).items():
             axes.plot(place, height, "o", color="black", label=name)
         axes.set(xlabel=xlabel, ylabel=ylabel)
-        axes.legend()
+        _place_legend(axes)
     return figure
+
+
+def _place_legend(axes: Axes) -> None:
+    """The legend where no curve runs: the axis grows up and down until there is such a place."""
+    legend = axes.legend()
+    for margin in (0.05, 0.2, 0.35, 0.5):
+        axes.margins(y=margin)
+        axes.figure.draw_without_rendering()
+        box = legend.get_window_extent()
+        paths = (line.get_transform().transform_path(line.get_path()) for line in axes.lines)
+        if not any(path.intersects_bbox(box, filled=False) for path in paths):
+            return
 
 
 def plane(

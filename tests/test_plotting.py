@@ -275,6 +275,18 @@ def test_lines_draws_every_curve_and_point_by_name():
     assert legend == ["square", "cube", "least"]
 
 
+@pytest.mark.parametrize(("waves", "grows"), [(0, False), (30, True)])
+def test_the_legend_of_lines_stands_on_no_curve(waves, grows):
+    x = np.linspace(0, 1, 400)
+    figure = lines(x, {"level": 0 * x - 1, "wave": np.cos(2 * np.pi * waves * x)})
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    box = axes.get_legend().get_window_extent()
+    for line in axes.lines:
+        assert not line.get_transform().transform_path(line.get_path()).intersects_bbox(box, False)
+    assert (np.ptp(axes.get_ylim()) > 2.3) == grows  # from 2 and the usual margins
+
+
 def test_moments_are_panels_of_densities_over_arrows_from_z_to_x():
     panels = moments(**MOMENTS).axes
     assert len(panels) == 6  # the fourth place stays empty
